@@ -1,7 +1,7 @@
 """Voxels with geometry: immutable, and without identity.
 
-Arrays run `(z, y, x)` or `(z, y, x, channel)`; a 2-D image has `z = 1`. Patient space is LPS in millimetres: +x points to
-the patient's left, +y to the back (posterior), +z to the head (superior).
+Arrays run `(z, y, x)` or `(z, y, x, channel)`; a 2-D image has `z = 1`. Patient space is LPS in millimetres: +x points
+to the patient's left, +y to the back (posterior), +z to the head (superior).
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Geometry:
         spacing = np.linalg.norm(columns, axis=0)
         if not np.isfinite(spacing).all() or (spacing <= 0).any():
             raise InputError(
-                "The image's affine is singular or not finite.", code="geometry.invalid", found=np.asarray(affine).tolist()
+                "The image's affine is singular or not finite.",
+                code="geometry.invalid",
+                found=np.asarray(affine).tolist(),
             )
         direction = (columns / spacing).T
         z, y, x = (int(n) for n in shape[:3])
@@ -108,12 +110,14 @@ class Geometry:
     def to_lps(self, index: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Patient points (x, y, z) in mm of voxel indices (z, y, x), fractional allowed."""
         matrix = self.affine
-        return np.asarray(index, float) @ matrix[:3, :3].T + matrix[:3, 3]
+        points: np.ndarray = np.asarray(index, float) @ matrix[:3, :3].T + matrix[:3, 3]
+        return points
 
     def to_index(self, points_mm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Fractional voxel indices (z, y, x) of patient points (x, y, z) in mm."""
         matrix = self.affine
-        return (np.asarray(points_mm, float) - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
+        index: np.ndarray = (np.asarray(points_mm, float) - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
+        return index
 
     def transposed(self, permutation: Sequence[int], flips: Sequence[bool]) -> Geometry:
         """The same patient space with array axes permuted, then flipped where told.
@@ -126,7 +130,9 @@ class Geometry:
         start = np.zeros(3)
         for new, old in enumerate(permutation):
             start[old] = shape[new] - 1 if flips[new] else 0
-        direction = [np.asarray(self.direction[a]) * (-1 if flip else 1) for a, flip in zip(permutation, flips, strict=True)]
+        direction = [
+            np.asarray(self.direction[a]) * (-1 if flip else 1) for a, flip in zip(permutation, flips, strict=True)
+        ]
         return Geometry(
             (shape[0], shape[1], shape[2]),
             _vector([self.spacing_mm[a] for a in permutation]),
@@ -288,7 +294,7 @@ def _closest_axes(direction: Float[np.ndarray, "3 3"]) -> list[tuple[int, int]]:
     """For each array axis the patient axis (0 x, 1 y, 2 z) it follows most, and its sign; each patient axis once."""
 
     def agreement(order: Sequence[int]) -> float:
-        return round(sum(abs(direction[i, a]) for i, a in enumerate(order)), 9)
+        return round(sum(abs(float(direction[i, a])) for i, a in enumerate(order)), 9)
 
     # Walked in one fixed order, so an exact 45 degree tie is always broken the same way.
     best = max(itertools.permutations(range(3)), key=agreement)

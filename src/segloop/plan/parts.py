@@ -1,24 +1,16 @@
-"""The Plan: the one typed, versioned recipe of a model, from series selection to post-processing.
+"""The parts of a Plan: typed, immutable, unknown keys refused.
 
-A Plan travels inside the Bundle, has a digest, and changes only by `Plan.changed`. Sizes, spacings, strides and kernels
-always run along (z, y, x); a 2-D plan has 1 along z.
+Sizes, spacings, strides and kernels always run along (z, y, x); a 2-D plan has 1 along z.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from math import prod
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from segloop.errors import InputError, PlanError
 from segloop.volume import CANONICAL, Shape, Vector
-
-SCHEMA = 1
 
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Spacing = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
@@ -48,6 +40,7 @@ class LabelSpec(Frozen):
         name_zh: Simplified Chinese name; empty falls back to `name`.
         code: What the label is (segmented property type).
         category: What kind of thing it is (segmented property category).
+        site: Where it lies, for the report; None says the label is itself anatomy and `code` names the place.
         components: Whether its connected parts are counted and measured one by one, as for lesions.
         inside: Labels that count as part of this one's surroundings when regions nest (reserved for region training).
         colour: sRGB shown in overlays and SEG.
@@ -58,6 +51,7 @@ class LabelSpec(Frozen):
     name_zh: str = ""
     code: Code = Code(value="85756007", meaning="Tissue")
     category: Code = Code(value="85756007", meaning="Tissue")
+    site: Code | None = None
     components: bool = False
     colour: tuple[int, int, int] = (230, 80, 60)
 
@@ -148,9 +142,13 @@ class NetworkSpec(Frozen):
     def _consistent(self) -> NetworkSpec:
         stages = len(self.features)
         if stages < 2 or len(self.kernels) != stages or len(self.strides) != stages:
-            raise ValueError(f"features, kernels and strides need one entry per stage (at least 2); found {stages} stages")
+            raise ValueError(
+                f"features, kernels and strides need one entry per stage (at least 2); found {stages} stages"
+            )
         if self.strides[0] != (1, 1, 1):
-            raise ValueError(f"the first stage keeps full resolution: strides[0] must be (1, 1, 1), not {self.strides[0]}")
+            raise ValueError(
+                f"the first stage keeps full resolution: strides[0] must be (1, 1, 1), not {self.strides[0]}"
+            )
         if self.dims == 2 and any(s[0] != 1 or k[0] != 1 for s, k in zip(self.strides, self.kernels, strict=True)):
             raise ValueError("a 2-D network has stride and kernel 1 along z")
         if self.deep_supervision > stages - 1:
@@ -233,12 +231,14 @@ class InferenceSpec(Frozen):
     """How a whole image passes through the network.
 
     Attributes:
-        mode: `whole` pads the image to the network's divisor and runs it once, while it has at most `whole_voxels`
-            voxels; a larger image, and `window`, slide `patch`.
+        mode: `whole` pads the image to the network's divisor, and at least to `patch`, and runs it once, while it has
+            at most `whole_voxels` voxels; a larger image, and `window`, slide `patch`.
         patch: Window size.
         overlap: Share of a window that the next one covers again.
         whole_voxels: Largest padded image run at once.
         sigma: Standard deviation of the Gaussian blend weight as a share of the window.
+        mirror_axes: Axes of the canonical grid (0 z, 1 y, 2 x) along which the image is also segmented mirrored, and
+            the logits averaged; each doubles the network's time. Only axes that training mirrors as well.
     """
 
     mode: Literal["whole", "window"] = "window"
@@ -246,6 +246,7 @@ class InferenceSpec(Frozen):
     overlap: float = Field(default=0.5, ge=0, lt=1)
     whole_voxels: int = Field(default=400_000, ge=1)
     sigma: float = Field(default=0.125, gt=0)
+    mirror_axes: tuple[Literal[0, 1, 2], ...] = ()
 
 
 class PostStep(Frozen):
@@ -304,121 +305,3 @@ class Provenance(Frozen):
     precision: str = ""
     threads: int = 0
     created: str = ""
-
-
-class Plan(Frozen):
-    """The recipe of one model.
-
-    Raises:
-        PlanError: From `load`, `parse` and `changed`, naming each faulty field.
-    """
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
-    labels: tuple[LabelSpec, ...] = Field(min_length=1)
-    inputs: SeriesRule = SeriesRule()
-    preparation: PreparationSpec = PreparationSpec()
-    network: NetworkSpec = NetworkSpec()
-    training: TrainingSpec = TrainingSpec()
-    inference: InferenceSpec = InferenceSpec()
-    post: PostSpec = PostSpec()
-    reasons: tuple[str, ...] = ()
-    """Why each value was chosen, in words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Plan:
-        values = [label.value for label in self.labels]
-        if len(set(values)) != len(values):
-            raise ValueError(f"label numbers repeat: {values}")
-        if self.network.classes != len(values) + 1:
-            raise ValueError(f"network.classes must be {len(values) + 1} (labels and background), not {self.network.classes}")
-        if self.network.channels != self.inputs.channels:
-            raise ValueError(f"network.channels is {self.network.channels}, inputs.channels {self.inputs.channels}")
-        if len(self.preparation.normalisation) not in (1, self.network.channels):
-            raise ValueError("preparation.normalisation needs one entry, or one per channel")
-        for where, patch in (("training", self.training.patch), ("inference", self.inference.patch)):
-            if any(p % d for p, d in zip(patch, self.network.divisor, strict=True)):
-                raise ValueError(f"{where}.patch {patch} is no multiple of the network's divisor {self.network.divisor}")
-        if self.network.dims == 2 and self.training.patch[0] != 1:
-            raise ValueError("a 2-D plan has patch size 1 along z")
-        unknown = {step.label for step in self.post.steps} - set(values)
-        if unknown:
-            raise ValueError(f"post.steps name labels the model does not have: {sorted(unknown)}")
-        return self
-
-    @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> Plan:
-        """A Plan from a JSON-like mapping, migrated from older schemas."""
-        try:
-            return cls.model_validate(migrate(document))
-        except ValidationError as fault:
-            lines = [f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in fault.errors()]
-            raise PlanError("The Plan is not valid. " + "; ".join(lines) + ".", found=lines) from fault
-
-    @classmethod
-    def load(cls, path: Path) -> Plan:
-        """A Plan from a JSON file."""
-        try:
-            document = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as fault:
-            raise InputError(f"The Plan {path.name} cannot be read: {fault}.") from fault
-        if not isinstance(document, dict):
-            raise PlanError(f"The Plan {path.name} is no JSON object.", found=type(document).__name__, expected="object")
-        return cls.parse(document)
-
-    def to_json(self) -> str:
-        """The Plan as indented JSON with a final newline."""
-        return self.model_dump_json(indent=2, by_alias=True) + "\n"
-
-    def changed(self, changes: Mapping[str, Any]) -> Plan:
-        """A copy with dotted keys set, validated again: `plan.changed({"training.epochs": 50})`."""
-        document = self.model_dump(mode="json", by_alias=True)
-        for key, value in changes.items():
-            *parents, last = key.split(".")
-            node: Any = document
-            for part in parents:
-                node = _step(node, part, key)
-            if isinstance(node, list):
-                node[int(last)] = value
-            elif last not in node:
-                raise PlanError(f"The Plan has no field {key!r}.", found=key, expected=sorted(node))
-            else:
-                node[last] = value
-        return Plan.parse(document)
-
-    @property
-    def digest(self) -> str:
-        """`sha256:…` of the canonical JSON; equal for equal Plans on every machine."""
-        document = self.model_dump(mode="json", by_alias=True)
-        return "sha256:" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def label_names(self) -> dict[int, str]:
-        """Label number to English name."""
-        return {label.value: label.name for label in self.labels}
-
-
-def migrate(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The same recipe in today's schema.
-
-    Raises:
-        PlanError: The document was written by a newer segloop.
-    """
-    schema = document.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise PlanError(
-            f"The Plan has schema {schema!r}; this segloop reads {SCHEMA}.",
-            found=schema,
-            expected=SCHEMA,
-            hint="Use the segloop version that wrote it, or plan again.",
-        )
-    return dict(document)
-
-
-def _step(node: Any, part: str, key: str) -> Any:
-    try:
-        return node[int(part)] if isinstance(node, list) else node[part]
-    except (KeyError, IndexError, ValueError, TypeError) as fault:
-        raise PlanError(f"The Plan has no field {key!r} ({part!r} is unknown).", found=key) from fault

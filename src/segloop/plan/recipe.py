@@ -1,0 +1,152 @@
+"""The Plan itself: parts that fit together, its digest, and the one way to change it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from segloop.errors import InputError, PlanError
+from segloop.plan.parts import (
+    Frozen,
+    InferenceSpec,
+    LabelSpec,
+    NetworkSpec,
+    PostSpec,
+    PreparationSpec,
+    SeriesRule,
+    TrainingSpec,
+)
+
+SCHEMA = 1
+
+
+class Plan(Frozen):
+    """The recipe of one model.
+
+    Raises:
+        PlanError: From `load`, `parse` and `changed`, naming each faulty field.
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    labels: tuple[LabelSpec, ...] = Field(min_length=1)
+    inputs: SeriesRule = SeriesRule()
+    preparation: PreparationSpec = PreparationSpec()
+    network: NetworkSpec = NetworkSpec()
+    training: TrainingSpec = TrainingSpec()
+    inference: InferenceSpec = InferenceSpec()
+    post: PostSpec = PostSpec()
+    reasons: tuple[str, ...] = ()
+    """Why each value was chosen, in words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        values = [label.value for label in self.labels]
+        if len(set(values)) != len(values):
+            raise ValueError(f"label numbers repeat: {values}")
+        if self.network.classes != len(values) + 1:
+            raise ValueError(
+                f"network.classes must be {len(values) + 1} (labels and background), not {self.network.classes}"
+            )
+        if self.network.channels != self.inputs.channels:
+            raise ValueError(f"network.channels is {self.network.channels}, inputs.channels {self.inputs.channels}")
+        if len(self.preparation.normalisation) not in (1, self.network.channels):
+            raise ValueError("preparation.normalisation needs one entry, or one per channel")
+        for where, patch in (("training", self.training.patch), ("inference", self.inference.patch)):
+            if any(p % d for p, d in zip(patch, self.network.divisor, strict=True)):
+                raise ValueError(
+                    f"{where}.patch {patch} is no multiple of the network's divisor {self.network.divisor}"
+                )
+        if self.network.dims == 2 and self.training.patch[0] != 1:
+            raise ValueError("a 2-D plan has patch size 1 along z")
+        unmirrored = set(self.inference.mirror_axes) - set(self.training.augmentation.mirror_axes)
+        if unmirrored:
+            raise ValueError(f"inference.mirror_axes names axes that training does not mirror: {sorted(unmirrored)}")
+        unknown = {step.label for step in self.post.steps} - set(values)
+        if unknown:
+            raise ValueError(f"post.steps name labels the model does not have: {sorted(unknown)}")
+        return self
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Plan:
+        """A Plan from a JSON-like mapping, migrated from older schemas."""
+        try:
+            return cls.model_validate(migrate(document))
+        except ValidationError as fault:
+            lines = [f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in fault.errors()]
+            raise PlanError("The Plan is not valid. " + "; ".join(lines) + ".", found=lines) from fault
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """A Plan from a JSON file."""
+        try:
+            document = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as fault:
+            raise InputError(f"The Plan {path.name} cannot be read: {fault}.") from fault
+        if not isinstance(document, dict):
+            raise PlanError(
+                f"The Plan {path.name} is no JSON object.", found=type(document).__name__, expected="object"
+            )
+        return cls.parse(document)
+
+    def to_json(self) -> str:
+        """The Plan as indented JSON with a final newline."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
+    def changed(self, changes: Mapping[str, Any]) -> Plan:
+        """A copy with dotted keys set, validated again: `plan.changed({"training.epochs": 50})`."""
+        document = self.model_dump(mode="json", by_alias=True)
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            node: Any = document
+            for part in parents:
+                node = _step(node, part, key)
+            if isinstance(node, list):
+                node[int(last)] = value
+            elif last not in node:
+                raise PlanError(f"The Plan has no field {key!r}.", found=key, expected=sorted(node))
+            else:
+                node[last] = value
+        return Plan.parse(document)
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the canonical JSON; equal for equal Plans on every machine."""
+        document = self.model_dump(mode="json", by_alias=True)
+        return "sha256:" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Label number to English name."""
+        return {label.value: label.name for label in self.labels}
+
+
+def migrate(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same recipe in today's schema.
+
+    Raises:
+        PlanError: The document was written by a newer segloop.
+    """
+    schema = document.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise PlanError(
+            f"The Plan has schema {schema!r}; this segloop reads {SCHEMA}.",
+            found=schema,
+            expected=SCHEMA,
+            hint="Use the segloop version that wrote it, or plan again.",
+        )
+    return dict(document)
+
+
+def _step(node: Any, part: str, key: str) -> Any:
+    try:
+        return node[int(part)] if isinstance(node, list) else node[part]
+    except (KeyError, IndexError, ValueError, TypeError) as fault:
+        raise PlanError(f"The Plan has no field {key!r} ({part!r} is unknown).", found=key) from fault
