@@ -1,0 +1,82 @@
+"""The protocol of runtimes, and how one is opened by name."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from segloop.errors import ModelError
+from segloop.infer.bundle import Bundle
+
+
+class Runtime(Protocol):
+    """Runs a network on this machine.
+
+    Attributes:
+        name: As in `RUNTIMES`.
+        precision: Of the hidden layers, `float32` or `bfloat16`.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+
+    def __call__(self, batch: Float[np.ndarray, "b *space c"]) -> Float[np.ndarray, "b *space k"]:
+        """Logits, float32, of the input's spatial size.
+
+        Args:
+            batch: float32 (b, z, y, x, c), or (b, y, x, c) for a 2-D network; sizes are multiples of its divisor.
+        """
+
+
+RUNTIMES = ("openvino", "tensorflow")
+"""Names that `open_runtime` knows, the one that starts fastest first."""
+
+
+def installed() -> tuple[str, ...]:
+    """The runtimes whose package is on this machine; nothing is imported."""
+    return tuple(name for name in RUNTIMES if find_spec(name) is not None)
+
+
+def open_runtime(bundle: Bundle, name: str) -> Runtime:
+    """The bundle's network, loaded into a runtime.
+
+    Args:
+        bundle: A checked bundle.
+        name: One of `RUNTIMES`, or `auto` for what `choose` finds fastest.
+
+    Raises:
+        ModelError: `runtime.unavailable` when the name is unknown, the runtime is not installed, or it cannot load the
+            network.
+    """
+    if name == "auto":
+        from segloop.infer.runtimes.choice import choose
+
+        name = choose(bundle).name
+    if name not in RUNTIMES:
+        raise _unavailable(name, f"There is no runtime {name!r}.")
+    if name not in installed():
+        raise _unavailable(name, f"The runtime {name!r} is not installed.")
+    if name == "openvino":
+        from segloop.infer.runtimes.openvino import OpenVino
+
+        return OpenVino(bundle)
+    from segloop.infer.runtimes.tensorflow import TensorFlow
+
+    return TensorFlow.of(bundle)
+
+
+def _unavailable(name: str, message: str) -> ModelError:
+    present = installed()
+    return ModelError(
+        f"{message} Installed: {', '.join(present) or 'none'}.",
+        code="runtime.unavailable",
+        found=name,
+        expected=["auto", *present],
+        hint="Choose an installed runtime, or install openvino or tensorflow.",
+    )

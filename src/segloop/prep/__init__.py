@@ -1,0 +1,6 @@
+"""From a Volume to what a network sees, and the exact way back."""
+
+from segloop.prep.chain import Chain, Prepared, Restore
+from segloop.prep.resample import axis_weights, match, resample
+
+__all__ = ["Chain", "Prepared", "Restore", "axis_weights", "match", "resample"]
