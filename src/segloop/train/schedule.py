@@ -1,0 +1,121 @@
+"""How many steps a time budget affords, and the learning rate of each: pure arithmetic.
+
+Training runs on a progress from 0 to 1. Without a budget it is the share of the steps done. With one it is at first
+the share of the time gone; once some steps have been timed it becomes a fixed number of steps, which is only refitted
+when the machine turns out faster or slower. Progress never jumps, so neither does the learning rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+
+CALIBRATION_S = 60.0
+"""Longest time steps are timed for before a budget becomes a step count."""
+
+_CALIBRATION_SHARE = 0.1
+_FEWEST_TIMED = 4
+_TOLERATED_DRIFT = 0.01
+_EXPORT_S = 20.0
+_EXPORT_SHARE = 0.035
+_LARGEST_SHARE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Steps to progress: a straight line from (step, progress) to (total, 1).
+
+    Args:
+        total: Steps when training ends; 0 until it is known.
+        step: Where the line begins.
+        progress: Its value there.
+    """
+
+    total: int
+    step: int = 0
+    progress: float = 0.0
+
+    def at(self, step: int) -> float:
+        """Progress after `step` steps, 0 to 1."""
+        if step >= self.total:
+            return 1.0
+        return self.progress + (1 - self.progress) * max(0, step - self.step) / (self.total - self.step)
+
+    def refitted(self, step: int, total: int) -> Schedule:
+        """The schedule that goes on from here and ends at `total`, at least one step away."""
+        return Schedule(max(total, step + 1), step, self.at(step))
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time a run has, in seconds since its command began.
+
+    Args:
+        budget_s: All of it; infinite without a budget.
+        reserve_s: Kept back for what follows training: last validation, export, report.
+    """
+
+    budget_s: float = inf
+    reserve_s: float = 0.0
+
+    @property
+    def training_s(self) -> float:
+        """When training must end."""
+        return max(0.0, self.budget_s - self.reserve_s)
+
+    def calibrated(self, timed: int, timed_s: float, elapsed_s: float) -> bool:
+        """True when enough steps were timed: for a tenth of the budget, at most a minute, or when time runs out."""
+        enough = min(CALIBRATION_S, _CALIBRATION_SHARE * self.budget_s)
+        return (timed >= _FEWEST_TIMED and timed_s >= enough) or elapsed_s >= self.training_s
+
+    def affordable(self, step: int, step_s: float, elapsed_s: float) -> int:
+        """Steps in all when the ones to come take `step_s` each; at least `step`."""
+        return step + int(max(0.0, self.training_s - elapsed_s) / step_s)
+
+    def must_refit(self, schedule: Schedule, step: int, step_s: float, elapsed_s: float) -> bool:
+        """True when, at this pace, training would end more than 1 % of the budget too late or 2 % too early."""
+        late = elapsed_s + (schedule.total - step) * step_s - self.training_s
+        return late > _TOLERATED_DRIFT * self.budget_s or late < -2 * _TOLERATED_DRIFT * self.budget_s
+
+
+def reserve_s(budget_s: float) -> float:
+    """Time kept back from a budget for the last validation, export and report.
+
+    These take about 15 s on two idle cores, and up to a minute on busy ones: a longer budget keeps more back, since
+    the 5 % it may be missed by are more as well.
+    """
+    return min(max(_EXPORT_S, _EXPORT_SHARE * budget_s), _LARGEST_SHARE * budget_s)
+
+
+def learning_rate(progress: float, peak: float, warmup: float, power: float = 0.9) -> float:
+    """Linear warm-up to `peak` over the share `warmup` of the progress, then polynomial decay to 0 at progress 1.
+
+    >>> [round(learning_rate(p, 1.0, 0.1, 1.0), 2) for p in (0.05, 0.1, 0.55, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+
+    Source: the decay is nnU-Net's `PolyLRScheduler`.
+    """
+    if progress < warmup:
+        return float(peak * progress / warmup)
+    return float(peak * max(0.0, (1 - progress) / (1 - warmup)) ** power)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds per step, smoothed.
+
+    Args:
+        step_s: Current estimate; infinite before the first step.
+        timed: Steps it rests on.
+        timed_s: Their seconds together.
+    """
+
+    step_s: float = inf
+    timed: int = 0
+    timed_s: float = 0.0
+
+    def after(self, seconds: float) -> Pace:
+        """The estimate after one more step: the mean of the first hundred, then a moving average over as many."""
+        weight = 1 / min(self.timed + 1, 100)
+        mean = seconds if self.timed == 0 else (1 - weight) * self.step_s + weight * seconds
+        return replace(self, step_s=mean, timed=self.timed + 1, timed_s=self.timed_s + seconds)

@@ -1,0 +1,80 @@
+"""Datasets to classes on the training grid; made-up images; report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segloop.errors import PlanError
+from segloop.plan import LabelSpec, Provenance
+from segloop.train.checkpoint import Point
+from segloop.train.examples import classes, load_examples, split_ids
+from segloop.train.report import chart, html_report
+from segloop.train.selftest import made_up
+from segloop.volume import Geometry, Labels
+from training_kit import plan, write_dataset
+
+
+def test_label_numbers_become_classes_in_the_plans_order() -> None:
+    labels = Labels(np.array([[[0, 2, 7, 2]]], np.uint8), Geometry((1, 1, 4)), {})
+    np.testing.assert_array_equal(classes(labels, {2: 1, 7: 2}), [[[0, 1, 2, 1]]])
+
+
+def test_examples_are_what_inference_would_see(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d", 2)
+    (example,) = load_examples(plan(), dataset, ("c1",))
+    assert example.image.shape == (16, 16, 16, 1)
+    assert abs(float(example.image.mean())) < 1e-3
+    assert example.labels.sum() == dataset.read(dataset.case("c1"))[1].array.sum()
+
+
+def test_labels_the_plan_does_not_know_are_refused(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d", 1)
+    other = plan().changed({"labels": [LabelSpec(value=4, name="other").model_dump()]})
+    with pytest.raises(PlanError, match=r"labels \[1\]"):
+        load_examples(other, dataset, ("c0",))
+
+
+def test_a_volume_becomes_slices_for_a_2d_plan(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d", 1)
+    flat = plan().changed(
+        {
+            "network.dims": 2,
+            "network.kernels": [[1, 3, 3]] * 2,
+            "network.strides": [[1, 1, 1], [1, 2, 2]],
+            "training.patch": [1, 16, 16],
+            "inference.patch": [1, 16, 16],
+        }
+    )
+    examples = load_examples(flat, dataset, ("c0",))
+    assert [e.image.shape for e in examples] == [(1, 16, 16, 1)] * 16
+
+
+def test_without_a_fold_every_case_is_trained_on(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d", 5)
+    assert split_ids(plan(), dataset, None) == (("c0", "c1", "c2", "c3", "c4"), ())
+    train, held = split_ids(plan(), dataset, 2)
+    assert len(train) == 4
+    assert len(held) == 1
+
+
+def test_made_up_images_fit_the_plan_and_are_always_the_same() -> None:
+    one, two = made_up(plan(), 2)
+    assert one.geometry.axis_codes == plan().preparation.orientation
+    assert not np.array_equal(one.array, two.array)
+    np.testing.assert_array_equal(one.array, made_up(plan(), 1)[0].array)
+
+
+def test_the_report_escapes_names_and_needs_nothing_from_outside() -> None:
+    odd = plan().changed({"labels.0.name": "<b>&"})
+    page = html_report(odd, Provenance(dataset="<i>"), "1", [Point(step=5, loss=1.0, dice={"<b>&": 0.5})])
+    assert "<b>&" not in page
+    assert "<i>" not in page
+    assert "src=" not in page
+    assert "href=" not in page
+
+
+def test_a_chart_without_points_is_nothing() -> None:
+    assert chart({"a": []}, "t") == ""
