@@ -1,0 +1,21 @@
+"""Masks to numbers: how two agree (`agreement`), what one measures (`shape`). Pure functions, units in their names."""
+
+from __future__ import annotations
+
+from segloop.measure.agreement import bootstrap_interval, dice, hausdorff_mm, surface_dice
+from segloop.measure.diameters import Diameter, diameters
+from segloop.measure.quantities import Measurement, Quantity
+from segloop.measure.shape import measure_labels, parts
+
+__all__ = [
+    "Diameter",
+    "Measurement",
+    "Quantity",
+    "bootstrap_interval",
+    "diameters",
+    "dice",
+    "hausdorff_mm",
+    "measure_labels",
+    "parts",
+    "surface_dice",
+]

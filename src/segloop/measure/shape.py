@@ -1,0 +1,118 @@
+"""One label map to millilitres, millimetres and mean intensity, per label and per lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import cc3d
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from segloop.measure.diameters import diameters
+from segloop.measure.quantities import Measurement, Quantity
+from segloop.plan import LabelSpec
+from segloop.volume import Geometry, Labels, Volume
+
+Mask = Bool[np.ndarray, "z y x"]
+Box = tuple[slice, slice, slice]
+
+_UNITS = {"CT": "HU", "PT": "SUV"}
+
+
+def measure_labels(
+    labels: Labels, image: Volume | None = None, specs: Sequence[LabelSpec] | None = None
+) -> tuple[Measurement, ...]:
+    """Every label's measurements, and those of its parts where parts are counted.
+
+    Whole label (component 0): volume, then longest and perpendicular diameter (but not of a label counted in parts: a
+    line from one lesion to another measures neither), then mean and standard deviation of the intensities. Parts
+    (26-connected, from large to small; those of one size by position) have volume and diameters.
+
+    Args:
+        labels: Label map in the geometry of the source, whose slices (axis 0) diameters are taken in.
+        image: The image on the same grid; without it, or with several channels, intensities are left out.
+        specs: The labels to measure; those of `labels.names`, none counted in parts, when None.
+
+    Returns:
+        A label that does not occur has the volume 0.0 and nothing else. A part of one voxel has the diameter 0.0, from
+        centre to centre, and no perpendicular one.
+
+    Raises:
+        GeometryMismatch: Image and labels lie on different grids.
+    """
+    if image is not None:
+        image.geometry.require_same_grid(labels.geometry, "Image and label map to be measured")
+    chosen = specs if specs is not None else [LabelSpec(value=v, name=n) for v, n in sorted(labels.names.items())]
+    found: list[Measurement] = []
+    for spec in chosen:
+        mask = labels.array == spec.value
+        found += _measure(spec, 0, mask, labels.geometry)
+        if not mask.any():
+            continue
+        if image is not None and image.array.ndim == 3:
+            found += _intensities(spec, image.array[mask], _UNITS.get(image.modality, ""))
+        if spec.components:
+            for number, (box, part) in enumerate(parts(mask), start=1):
+                found += _measure(spec, number, part, _cropped(labels.geometry, box))
+    return tuple(found)
+
+
+def parts(mask: Mask) -> Iterator[tuple[Box, Mask]]:
+    """The 26-connected parts of a mask from large to small, each as its bounding box and the mask inside that box.
+
+    Parts of one size come in the order of their first voxel.
+    """
+    numbered: Integer[np.ndarray, "z y x"] = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    if not numbered.any():
+        return
+    facts = cc3d.statistics(numbered)
+    # cc3d numbers parts by first voxel, so a stable sort breaks ties by position.
+    for number in 1 + np.argsort(-facts["voxel_counts"][1:].astype(np.int64), kind="stable"):
+        z, y, x = facts["bounding_boxes"][number]
+        yield (z, y, x), numbered[z, y, x] == number
+
+
+def _cropped(geometry: Geometry, box: Box) -> Geometry:
+    z, y, x = (part.stop - part.start for part in box)
+    ox, oy, oz = geometry.to_lps(np.array([part.start for part in box], float)).tolist()
+    return replace(geometry, shape=(z, y, x), origin_mm=(ox, oy, oz))
+
+
+def _measure(spec: LabelSpec, component: int, mask: Mask, geometry: Geometry) -> list[Measurement]:
+    voxels = int(np.count_nonzero(mask))
+    volume = Measurement(
+        label=spec.value,
+        name=spec.name,
+        component=component,
+        quantity=Quantity.VOLUME,
+        value=voxels * geometry.voxel_ml,
+        unit="ml",
+    )
+    several = spec.components and component == 0
+    lines = None if several else diameters(mask, geometry)
+    if lines is None:
+        return [volume]
+    kinds = (Quantity.LONGEST_DIAMETER, Quantity.PERPENDICULAR_DIAMETER)
+    return [volume] + [
+        Measurement(
+            label=spec.value,
+            name=spec.name,
+            component=component,
+            quantity=kind,
+            value=line.length_mm,
+            unit="mm",
+            points_mm=line.points_mm,
+        )
+        for kind, line in zip(kinds, lines, strict=True)
+        if line is not None
+    ]
+
+
+def _intensities(spec: LabelSpec, values: Float[np.ndarray, " n"], unit: str) -> list[Measurement]:
+    exact = values.astype(np.float64)
+    pairs = ((Quantity.MEAN_INTENSITY, exact.mean()), (Quantity.SD_INTENSITY, exact.std()))
+    return [
+        Measurement(label=spec.value, name=spec.name, quantity=quantity, value=float(value), unit=unit)
+        for quantity, value in pairs
+    ]

@@ -1,0 +1,11 @@
+"""DICOM objects about a study, linked to their source here and only here."""
+
+from __future__ import annotations
+
+from segloop.report.dicom.capture import write_capture
+from segloop.report.dicom.common import derive_uid
+from segloop.report.dicom.pdf import write_pdf
+from segloop.report.dicom.seg import write_seg
+from segloop.report.dicom.sr import write_sr
+
+__all__ = ["derive_uid", "write_capture", "write_pdf", "write_seg", "write_sr"]

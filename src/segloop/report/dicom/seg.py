@@ -1,0 +1,152 @@
+"""Mask to DICOM Segmentation: one binary segment per label that occurs, in the place of the source's voxels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+from pydicom import Dataset
+
+from segloop.errors import GeometryMismatch, InputError
+from segloop.io.dicom.refs import SeriesRef
+from segloop.plan import LabelSpec
+from segloop.report.dicom.common import derive_uid, link, save, series_uid_of
+from segloop.report.dicom.source import frame_of_reference, source_images
+from segloop.report.findings import Findings
+from segloop.volume import Geometry, Labels, Vector
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SERIES_NUMBER = 9001
+
+
+def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, path: Path) -> Path:
+    """Write `labels` as a SEG of the source's study.
+
+    Segments are numbered 1, 2, … over the labels that occur (`Findings.segment_numbers`). Frames without a voxel are
+    left out, but for the first and the last slice of the grid, so that a reader rebuilds the whole grid. The model's
+    name and version stand as algorithm name, its digest in the algorithm's parameters, the segment's description and
+    the contributing equipment.
+
+    Args:
+        labels: Mask on the grid of the source, its first axis running over the source's slices.
+        series: The source.
+        findings: Made by `collect` from the same mask.
+        uid: SOP instance UID of the SEG.
+        path: File to write.
+
+    Raises:
+        GeometryMismatch: The mask does not lie on the source's grid.
+        InputError: `input.empty` when no voxel is labelled: then there is no SEG.
+    """
+    import highdicom as hd
+
+    if not findings.present:
+        raise InputError("An empty mask gives no segmentation object; leave it out.", code="input.empty")
+    if series.geometry is not None and not series.geometry.same_grid(labels.geometry):
+        raise GeometryMismatch(
+            f"The mask lies on {labels.geometry.describe()}, its source on {series.geometry.describe()}.",
+            found=labels.geometry.describe(),
+            expected=series.geometry.describe(),
+        )
+    images, order = source_images(series, labels.geometry)
+    numbers = findings.segment_numbers
+    table = np.zeros(max(numbers) + 1, np.uint8 if len(numbers) < 256 else np.uint16)
+    for value, number in numbers.items():
+        table[value] = number
+    specs = {spec.value: spec for spec in findings.labels}
+    pixels = table[labels.array[order]]
+    marked = _mark_ends(pixels, order, labels.geometry)
+    dataset = hd.seg.Segmentation(
+        source_images=images,
+        pixel_array=pixels,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_describe(specs[value], number, series, findings) for value, number in numbers.items()],
+        series_instance_uid=series_uid_of(uid),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=uid,
+        instance_number=1,
+        manufacturer="segloop",
+        manufacturer_model_name="segloop",
+        software_versions=findings.software,
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        content_description=f"{findings.model.title[:40]}, automatic draft",
+        content_creator_name="segloop^",
+    )
+    _clear_ends(dataset, marked)
+    _finish(dataset, series, findings, uid)
+    return save(dataset, path)
+
+
+def tracking(series: SeriesRef, findings: Findings, label: int) -> tuple[str, str]:
+    """Tracking identifier and UID of a whole label, the same in SEG and SR and in every version of them."""
+    spec = next(s for s in findings.labels if s.value == label)
+    return spec.name[:64], derive_uid(f"{series.series_uid}|{findings.model.digest}|{label}", "tracking")
+
+
+def _describe(spec: LabelSpec, number: int, series: SeriesRef, findings: Findings) -> Any:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    model = findings.model
+    name, tracking_uid = tracking(series, findings, spec.value)
+    described = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=spec.name[:64],
+        segmented_property_category=hd.sr.CodedConcept(
+            spec.category.value, spec.category.scheme, spec.category.meaning
+        ),
+        segmented_property_type=hd.sr.CodedConcept(spec.code.value, spec.code.scheme, spec.code.meaning),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=model.title,
+            family=codes.cid7162.ArtificialIntelligence,
+            version=model.version[:64],
+            source="segloop",
+            parameters={"digest": model.digest, "runtime": model.runtime, "precision": model.precision},
+        ),
+        tracking_uid=tracking_uid,
+        tracking_id=name,
+        display_color=hd.color.CIELabColor.from_rgb(*spec.colour),
+    )
+    described.SegmentDescription = f"{spec.name}: {model.name} {model.version}, {model.digest}"
+    if spec.site is not None:
+        site = spec.site
+        described.AnatomicRegionSequence = [hd.sr.CodedConcept(site.value, site.scheme, site.meaning)]
+    return described
+
+
+def _mark_ends(pixels: Integer[np.ndarray, "z y x"], order: list[int], geometry: Geometry) -> list[Vector]:
+    """Set one pixel in an empty first or last slice, so that its frame is written; where those slices lie."""
+    marked = []
+    for z in {0, geometry.shape[0] - 1}:
+        frame = order.index(z)
+        if not pixels[frame].any():
+            pixels[frame, 0, 0] = 1
+            x, y, depth = geometry.to_lps(np.array([z, 0, 0], float)).tolist()
+            marked.append((x, y, depth))
+    return marked
+
+
+def _clear_ends(dataset: Dataset, marked: list[Vector]) -> None:
+    """Take the pixels of `_mark_ends` away again; frames are packed bit by bit, lowest bit first."""
+    packed = bytearray(dataset.PixelData)
+    for frame, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        place = group.PlanePositionSequence[0].ImagePositionPatient
+        if any(np.allclose(place, point, atol=1e-3) for point in marked):
+            bit = frame * dataset.Rows * dataset.Columns
+            packed[bit // 8] &= 0xFF ^ (1 << bit % 8)
+    dataset.PixelData = bytes(packed)
+
+
+def _finish(dataset: Dataset, series: SeriesRef, findings: Findings, uid: str) -> None:
+    """Replace what highdicom draws at random or reads from the clock, and put the source's identity in."""
+    link(dataset, series, findings, "segmentation", SERIES_NUMBER)
+    organisation = derive_uid(uid, "dimensions")
+    for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organisation
+    frame = frame_of_reference(series)
+    if frame is not None:
+        dataset.FrameOfReferenceUID = frame

@@ -1,0 +1,109 @@
+"""The source series as the library that writes SEG and SR wants to see it: one data set per image, no identity.
+
+It is written anew from UIDs and Geometry, so that what a header lacks or contradicts cannot shift a mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.uid import UID
+from pydicom.valuerep import DSfloat
+
+from segloop.errors import GeometryMismatch
+from segloop.io.dicom.refs import SeriesRef
+from segloop.report.dicom.common import derive_uid
+from segloop.volume import Geometry
+
+
+def frame_of_reference(series: SeriesRef) -> str | None:
+    """The source's FrameOfReferenceUID, or one derived for it where it has positions; None where it has none."""
+    if series.frame_of_reference_uid:
+        return series.frame_of_reference_uid
+    header = series.header()
+    if "ImagePositionPatient" in header or "PerFrameFunctionalGroupsSequence" in header:
+        return derive_uid(series.series_uid, "frame of reference")
+    return None
+
+
+def source_images(series: SeriesRef, geometry: Geometry) -> tuple[list[Dataset], list[int]]:
+    """Data sets of the source's images, and for each of their frames the slice of `geometry` that it holds.
+
+    Raises:
+        GeometryMismatch: The source has another number of images or frames than `geometry` has slices.
+    """
+    slices = geometry.shape[0]
+    if len(series.files) == slices and not series.files[0].frames:
+        positions = [geometry.to_lps(np.array([z, 0, 0], float)) for z in range(slices)]
+        flat = frame_of_reference(series) is None
+        images = []
+        for instance, position in zip(series.files, positions, strict=True):
+            image = _base(series, geometry, instance.sop_class_uid, instance.sop_instance_uid)
+            if not flat:
+                image.ImagePositionPatient = _numbers(position)
+                image.ImageOrientationPatient = _orientation(geometry)
+                image.PixelSpacing = _numbers(geometry.spacing_mm[1:])
+                image.SliceThickness = _numbers(geometry.spacing_mm[:1])[0]
+            images.append(image)
+        return images, list(range(slices))
+    if len(series.files) != 1:
+        raise GeometryMismatch(
+            f"The source has {len(series.files)} images and the mask {slices} slices; each slice needs its image.",
+            found=slices,
+            expected=len(series.files),
+        )
+    return _multiframe(series, geometry)
+
+
+def _multiframe(series: SeriesRef, geometry: Geometry) -> tuple[list[Dataset], list[int]]:
+    instance = series.files[0]
+    count = geometry.shape[0]
+    if sorted(instance.frames) != list(range(1, count + 1)):
+        raise GeometryMismatch(
+            f"The source's {len(instance.frames)} frames are not the mask's {count} slices, one each.",
+            found=count,
+            expected=len(instance.frames),
+        )
+    order = np.argsort(instance.frames).tolist()
+    image = _base(series, geometry, instance.sop_class_uid, instance.sop_instance_uid)
+    image.NumberOfFrames = count
+    shared, measures, turn = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = _numbers(geometry.spacing_mm[1:])
+    measures.SliceThickness = measures.SpacingBetweenSlices = _numbers(geometry.spacing_mm[:1])[0]
+    turn.ImageOrientationPatient = _orientation(geometry)
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [turn]
+    image.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for z in order:
+        group, place = Dataset(), Dataset()
+        place.ImagePositionPatient = _numbers(geometry.to_lps(np.array([z, 0, 0], float)))
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    image.PerFrameFunctionalGroupsSequence = groups
+    return [image], order
+
+
+def _base(series: SeriesRef, geometry: Geometry, sop_class: str, uid: str) -> Dataset:
+    image = Dataset()
+    image.SOPClassUID, image.SOPInstanceUID = UID(sop_class), UID(uid)
+    image.StudyInstanceUID, image.SeriesInstanceUID = UID(series.study_uid), UID(series.series_uid)
+    image.Modality = series.modality
+    image.Rows, image.Columns = geometry.shape[1:]
+    # The writers ask for these; the true ones are put in when the object is linked to its source.
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(image, keyword, "")
+    image.StudyDate = image.StudyTime = image.ReferringPhysicianName = None
+    frame = frame_of_reference(series)
+    if frame is not None:
+        image.FrameOfReferenceUID = UID(frame)
+    return image
+
+
+def _orientation(geometry: Geometry) -> list[DSfloat]:
+    """Direction of a row (along columns), then of a column (along rows)."""
+    return _numbers((*geometry.direction[2], *geometry.direction[1]))
+
+
+def _numbers(values: np.ndarray | tuple[float, ...]) -> list[DSfloat]:
+    """As decimal strings of at most 16 characters."""
+    return [DSfloat(float(v), auto_format=True) for v in values]

@@ -1,0 +1,241 @@
+"""Measurements to DICOM Structured Report: a Comprehensive 3D SR of template 1500, preliminary and unverified.
+
+Each label is a measurement group of template 1411 that points to its segment; each part of a label counted in parts is
+one that points to its middle in the patient's space. A label that was not found is said so in the qualitative
+evaluations, and where none was found each label is a group of template 1501 with the volume 0. The two kinds are never
+mixed: a validator takes all groups of a report for the same kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from segloop.io.dicom.refs import SeriesRef
+from segloop.measure.quantities import Measurement, Quantity
+from segloop.plan import Code
+from segloop.report.dicom.common import RESEARCH_USE, derive_uid, link, save, series_uid_of
+from segloop.report.dicom.seg import SEGMENTATION, tracking
+from segloop.report.dicom.source import frame_of_reference, source_images
+from segloop.report.findings import Findings, Group
+from segloop.volume import Labels
+
+SERIES_NUMBER = 9002
+
+_PROCEDURES = {
+    "CT": ("25045-6", "LN", "CT unspecified body region"),
+    "MR": ("25056-3", "LN", "MRI unspecified body region"),
+    "PT": ("44136-0", "LN", "PET unspecified body region"),
+}
+_OTHER_PROCEDURE = ("363679005", "SCT", "Imaging procedure")
+_INTENSITY = {
+    "CT": ("112031", "DCM", "Attenuation Coefficient"),
+    "MR": ("110852", "DCM", "MR signal intensity"),
+}
+_OTHER_INTENSITY = ("110852", "DCM", "MR signal intensity")
+_PRESENCE = ("705057003", "SCT", "Presence")
+_ABSENT = ("2667000", "SCT", "Absent")
+_EVALUATIONS = ("C0034375", "UMLS", "Qualitative Evaluations")
+_COMMENT = ("121106", "DCM", "Comment")
+_NAMES = {
+    Quantity.VOLUME: ("118565006", "SCT", "Volume"),
+    Quantity.LONGEST_DIAMETER: ("103339001", "SCT", "Long Axis"),
+    Quantity.PERPENDICULAR_DIAMETER: ("103340004", "SCT", "Short Axis"),
+    Quantity.SURFACE: ("C0JK", "IBSI", "Surface area of mesh"),
+}
+_DERIVATIONS = {
+    Quantity.MEAN_INTENSITY: ("373098007", "SCT", "Mean"),
+    Quantity.SD_INTENSITY: ("386136009", "SCT", "Standard Deviation"),
+}
+_UNITS = {
+    "ml": ("ml", "UCUM", "milliliter"),
+    "mm": ("mm", "UCUM", "millimeter"),
+    "mm2": ("mm2", "UCUM", "square millimeter"),
+    "HU": ("[hnsf'U]", "UCUM", "Hounsfield unit"),
+    "SUV": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
+    "": ("1", "UCUM", "no units"),
+}
+_DECIMALS = {Quantity.VOLUME: 3, Quantity.LONGEST_DIAMETER: 1, Quantity.PERPENDICULAR_DIAMETER: 1}
+
+
+def write_sr(
+    labels: Labels, series: SeriesRef, findings: Findings, uid: str, path: Path, *, seg_uid: str | None = None
+) -> Path:
+    """Write the measurements as a structured report of the source's study.
+
+    Args:
+        labels: The mask that was measured; tells which images show a label.
+        series: The source.
+        findings: What to say.
+        uid: SOP instance UID of the report.
+        path: File to write.
+        seg_uid: SOP instance UID of the SEG of the same mask; None for an empty mask, which has none.
+
+    Raises:
+        ValueError: Labels were found and `seg_uid` is None, or the other way round.
+    """
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    if bool(findings.present) != (seg_uid is not None):
+        raise ValueError(f"a SEG goes with a mask that is not empty. Received: {seg_uid=}, labels {findings.present}")
+    images, _ = source_images(series, labels.geometry)
+    evidence = list(images)
+    if seg_uid is not None:
+        evidence.append(_segmentation_stub(seg_uid, images[0]))
+    told = [group for group in findings.groups if group.found or not findings.present]
+    groups = [_group(group, labels, series, findings, uid, seg_uid) for group in told]
+    device = hd.sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=derive_uid(findings.model.digest, "device"),
+            name=findings.model.title,
+            manufacturer_name="segloop",
+            model_name=findings.model.name[:64],
+            serial_number=findings.model.digest,
+        ),
+    )
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=device),
+        procedure_reported=_concept(_PROCEDURES.get(series.modality, _OTHER_PROCEDURE)),
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    report[0].ContentSequence.append(_evaluations(findings))
+    dataset = hd.sr.Comprehensive3DSR(
+        evidence=evidence,
+        content=report,
+        series_instance_uid=series_uid_of(uid),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=uid,
+        instance_number=1,
+        manufacturer="segloop",
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+    link(dataset, series, findings, "measurements", SERIES_NUMBER)
+    return save(dataset, path)
+
+
+def _group(group: Group, labels: Labels, series: SeriesRef, findings: Findings, uid: str, seg_uid: str | None) -> Any:
+    import highdicom as hd
+
+    model, spec = findings.model, group.spec
+    name, tracking_uid = tracking(series, findings, spec.value)
+    if group.component:
+        name = f"{name[:56]} {group.component}"
+        tracking_uid = derive_uid(f"{uid}|{spec.value}|{group.component}", "tracking")
+    parameters = [f"digest={model.digest}"]
+    if model.runtime:
+        parameters.append(f"runtime={model.runtime} {model.precision}".strip())
+    common = {
+        "tracking_identifier": hd.sr.TrackingIdentifier(uid=tracking_uid, identifier=name),
+        "finding_category": _coded(spec.category),
+        "finding_type": _coded(spec.code),
+        "finding_sites": [hd.sr.FindingSite(anatomic_location=_coded(spec.site or spec.code))],
+        "algorithm_id": hd.sr.AlgorithmIdentification(
+            name=model.name, version=model.version, parameters=parameters, manufacturer="segloop"
+        ),
+        "measurements": [_measured(m, series) for m in group.measurements],
+    }
+    if seg_uid is None:
+        absent = hd.sr.QualitativeEvaluation(name=_concept(_PRESENCE), value=_concept(_ABSENT))
+        return hd.sr.MeasurementsAndQualitativeEvaluations(qualitative_evaluations=[absent], **common)
+    surface = _middle(group, series) if group.component else None
+    segment = None
+    if surface is None:
+        segment = hd.sr.ReferencedSegment(
+            sop_class_uid=SEGMENTATION,
+            sop_instance_uid=seg_uid,
+            segment_number=findings.segment_numbers[spec.value],
+            source_images=_images_showing(spec.value, labels, series),
+        )
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=segment, referenced_volume_surface=surface, **common
+    )
+
+
+def _middle(group: Group, series: SeriesRef) -> Any:
+    """The middle of the longest diameter as the place of a part; None for a series without patient space."""
+    import highdicom as hd
+
+    longest, frame = group.value(Quantity.LONGEST_DIAMETER), frame_of_reference(series)
+    if longest is None or not longest.points_mm or frame is None:
+        return None
+    return hd.sr.VolumeSurface(
+        graphic_type=hd.sr.GraphicTypeValues3D.POINT,
+        graphic_data=np.mean(longest.points_mm, axis=0, keepdims=True).round(3),
+        frame_of_reference_uid=frame,
+        source_series=hd.sr.SourceSeriesForSegmentation(series.series_uid),
+    )
+
+
+def _measured(measurement: Measurement, series: SeriesRef) -> Any:
+    import highdicom as hd
+
+    derivation = _DERIVATIONS.get(measurement.quantity)
+    intensity = _INTENSITY.get(series.modality, _OTHER_INTENSITY)
+    return hd.sr.Measurement(
+        name=_concept(_NAMES.get(measurement.quantity, intensity)),
+        # A decimal string holds 16 characters, and no mask is known to more digits than these.
+        value=round(measurement.value, _DECIMALS.get(measurement.quantity, 2)),
+        unit=_concept(_UNITS[measurement.unit]),
+        derivation=None if derivation is None else _concept(derivation),
+    )
+
+
+def _images_showing(label: int, labels: Labels, series: SeriesRef) -> list[Any]:
+    import highdicom as hd
+
+    slices = np.flatnonzero((labels.array == label).any(axis=(1, 2))).tolist()
+    first = series.files[0]
+    if first.frames:
+        numbers = sorted(first.frames[z] for z in slices)
+        return [hd.sr.SourceImageForSegmentation(first.sop_class_uid, first.sop_instance_uid, numbers)]
+    shown = [series.files[z] for z in slices]
+    return [hd.sr.SourceImageForSegmentation(i.sop_class_uid, i.sop_instance_uid) for i in shown]
+
+
+def _segmentation_stub(seg_uid: str, image: Dataset) -> Dataset:
+    """As much of the SEG as a reference to it needs."""
+    stub = Dataset()
+    stub.SOPClassUID, stub.SOPInstanceUID = UID(SEGMENTATION), UID(seg_uid)
+    stub.StudyInstanceUID, stub.SeriesInstanceUID = image.StudyInstanceUID, UID(series_uid_of(seg_uid))
+    return stub
+
+
+def _evaluations(findings: Findings) -> Any:
+    """What is said in words and codes: research use, draft, labels not found, warnings."""
+    import highdicom as hd
+
+    contains = hd.sr.RelationshipTypeValues.CONTAINS
+    item = hd.sr.ContainerContentItem(name=_concept(_EVALUATIONS), relationship_type=contains)
+    item.ContentSequence = hd.sr.ContentSequence()
+    absent = [group.spec for group in findings.groups if not group.found]
+    for spec in absent:
+        item.ContentSequence.append(
+            hd.sr.CodeContentItem(name=_coded(spec.code), value=_concept(_ABSENT), relationship_type=contains)
+        )
+    said = [RESEARCH_USE] if findings.research_use else []
+    said.append(f"Automatic draft by {findings.model.name} {findings.model.version}; not reviewed by a physician.")
+    said += [f"{spec.name}: not found." for spec in absent]
+    for text in (*said, *findings.warnings):
+        item.ContentSequence.append(
+            hd.sr.TextContentItem(name=_concept(_COMMENT), value=text, relationship_type=contains)
+        )
+    return item
+
+
+def _coded(code: Code) -> Any:
+    return _concept((code.value, code.scheme, code.meaning))
+
+
+def _concept(code: tuple[str, str, str]) -> Any:
+    import highdicom as hd
+
+    return hd.sr.CodedConcept(value=code[0], scheme_designator=code[1], meaning=code[2][:64])

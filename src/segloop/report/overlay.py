@@ -1,0 +1,218 @@
+"""Key images: the contours on the image, in three planes, the way a radiologist reads them.
+
+The patient's right is on the viewer's left, the head (or, in the axial plane, the front) is up, the face looks left.
+Pixels are square on the screen whatever the voxels are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from segloop.plan import LabelSpec
+from segloop.volume import CANONICAL, Labels, Volume
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+_LONGEST_SIDE = 512
+_SHORTEST_SIDE = 48
+_LINE = 2
+_MARGIN = 10
+_LETTER_SIZE = 20
+# Abdomen window in HU: it shows soft tissue, fat and contrast, which is where most labels of CT lie.
+_SOFT_TISSUE = (-160.0, 240.0)
+_WHITE, _GREY = (255, 255, 255), (190, 190, 190)
+_PLANES: tuple[tuple[Plane, int], ...] = (("axial", 0), ("coronal", 1), ("sagittal", 2))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyImage:
+    """One slice with contours, ready for the screen.
+
+    Args:
+        plane: Which way it cuts.
+        pixels: RGB (row, column, 3), square pixels.
+        sides: Patient sides at the left, right, upper and lower edge: letters of R, L, A, P, H, F.
+        number: Slice number from 1, counted towards the head, the back or the left.
+        count: Slices in this plane.
+    """
+
+    plane: Plane
+    pixels: UInt8[np.ndarray, "row column 3"]
+    sides: tuple[str, str, str, str]
+    number: int
+    count: int
+
+    def png(self) -> bytes:
+        """The image as PNG; equal pixels give equal bytes."""
+        return to_png(self.pixels)
+
+
+def key_images(volume: Volume, labels: Labels, specs: Sequence[LabelSpec]) -> tuple[KeyImage, ...]:
+    """The slice of largest labelled area in each plane, contours drawn, sides lettered.
+
+    Labels measured part by part (lesions) decide about the slice before others do. An empty mask gives the middle
+    slices. Planes in which the image is one voxel thick are left out, so a 2-D image gives one.
+
+    Raises:
+        GeometryMismatch: Image and mask do not share a grid.
+    """
+    volume.geometry.require_same_grid(labels.geometry, "The mask does not lie on the image's grid")
+    seen, mask = volume.reoriented(CANONICAL), labels.reoriented(CANONICAL)
+    grey = _to_rgb(seen, mask.array)
+    chooser = _deciding(mask.array, specs)
+    scale = _LONGEST_SIDE / max(seen.geometry.extent_mm)
+    drawn = []
+    for plane, axis in _PLANES:
+        others = [a for a in range(3) if a != axis]
+        if min(mask.array.shape[a] for a in others) == 1:
+            continue
+        areas = chooser.sum(axis=tuple(others))
+        index = int(areas.argmax()) if areas.any() else mask.array.shape[axis] // 2
+        picture, outline = np.take(grey, index, axis), np.take(mask.array, index, axis)
+        rows, columns = others
+        down, right = seen.geometry.direction[rows], seen.geometry.direction[columns]
+        if rows == 0:  # canonical z grows towards the head, which belongs at the top
+            picture, outline, down = picture[::-1], outline[::-1], _negative(down)
+        size = tuple(max(_SHORTEST_SIDE, round(seen.geometry.extent_mm[a] * scale)) for a in (columns, rows))
+        image = Image.fromarray(np.ascontiguousarray(picture)).resize((size[0], size[1]), Image.Resampling.BICUBIC)
+        pixels = _with_contours(np.asarray(image), outline, specs)
+        sides = (_side(_negative(right)), _side(right), _side(_negative(down)), _side(down))
+        drawn.append(KeyImage(plane, _lettered(pixels, sides), sides, index + 1, mask.array.shape[axis]))
+    return tuple(drawn)
+
+
+def mosaic(
+    images: Sequence[KeyImage], head: Sequence[str], legend: Sequence[tuple[str, tuple[int, int, int]]]
+) -> UInt8[np.ndarray, "row column 3"]:
+    """The key images side by side on black, lines of text above and a colour legend below."""
+    font, line = _font(18), 26
+    width = max(640, sum(i.pixels.shape[1] for i in images) + _MARGIN * (len(images) + 1))
+    top = _MARGIN + line * len(head)
+    height = max(i.pixels.shape[0] for i in images)
+    canvas = Image.new("RGB", (width, top + height + 2 * _MARGIN + line * len(legend)))
+    draw = ImageDraw.Draw(canvas)
+    for row, text in enumerate(head):
+        draw.text((_MARGIN, _MARGIN // 2 + line * row), text, _WHITE if row == 0 else _GREY, font)
+    x = _MARGIN
+    for image in images:
+        canvas.paste(Image.fromarray(image.pixels), (x, top + (height - image.pixels.shape[0]) // 2))
+        x += image.pixels.shape[1] + _MARGIN
+    for row, (text, colour) in enumerate(legend):
+        y = top + height + _MARGIN + line * row
+        draw.rectangle((_MARGIN, y + 4, _MARGIN + 16, y + 20), fill=colour)
+        draw.text((_MARGIN + 26, y), text, _GREY, font)
+    return np.asarray(canvas)
+
+
+def render_overlay(volume: Volume, labels: Labels, specs: Sequence[LabelSpec]) -> bytes:
+    """A PNG of the three key images with the labels' colours, and no identity.
+
+    Raises:
+        GeometryMismatch: Image and mask do not share a grid.
+    """
+    present = set(np.unique(labels.array).tolist())
+    legend = [(s.name if s.value in present else f"{s.name}: not found", s.colour) for s in specs]
+    return to_png(mosaic(key_images(volume, labels, specs), ("For research use only. Not for diagnosis.",), legend))
+
+
+def to_png(pixels: UInt8[np.ndarray, "row column 3"]) -> bytes:
+    """RGB pixels as PNG; equal pixels give equal bytes."""
+    stream = io.BytesIO()
+    # Fast rather than small: a page is written once and read a few times.
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=2)
+    return stream.getvalue()
+
+
+def _deciding(mask: Shaped[np.ndarray, "z y x"], specs: Sequence[LabelSpec]) -> Bool[np.ndarray, "z y x"]:
+    """Voxels whose area chooses the slice: lesions where there are any, else every label."""
+    lesions = np.isin(mask, [s.value for s in specs if s.components])
+    return lesions if lesions.any() else mask > 0
+
+
+def _to_rgb(volume: Volume, mask: Shaped[np.ndarray, "z y x"]) -> UInt8[np.ndarray, "z y x 3"]:
+    if volume.channels == 3:
+        values = volume.array.astype(np.float32)
+        low, high = (0.0, 255.0) if volume.array.dtype == np.uint8 else _percentiles(values)
+    else:
+        values = (volume.array if volume.array.ndim == 3 else volume.array[..., 0]).astype(np.float32)
+        low, high = _window(values, mask, volume.modality)
+    shown = np.nan_to_num((values - low) * (255.0 / (high - low)))
+    grey = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+    return grey if grey.ndim == 4 else np.repeat(grey[..., None], 3, axis=3)
+
+
+def _window(
+    values: Float[np.ndarray, "z y x"], mask: Shaped[np.ndarray, "z y x"], modality: str
+) -> tuple[float, float]:
+    if modality == "CT":
+        inside = values[mask > 0]
+        typical = float(np.median(inside)) if inside.size else 0.0
+        if _SOFT_TISSUE[0] <= typical <= _SOFT_TISSUE[1]:
+            return _SOFT_TISSUE
+    return _percentiles(values)
+
+
+def _percentiles(values: Float[np.ndarray, ...]) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, (0.5, 99.5))
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def _with_contours(
+    pixels: UInt8[np.ndarray, "row column 3"], outline: Shaped[np.ndarray, "y x"], specs: Sequence[LabelSpec]
+) -> UInt8[np.ndarray, "row column 3"]:
+    """Contours just inside each label, so that touching labels both keep their line."""
+    rows, columns = pixels.shape[:2]
+    at_row = np.arange(rows) * outline.shape[0] // rows
+    at_column = np.arange(columns) * outline.shape[1] // columns
+    shown = outline[np.ix_(at_row, at_column)]
+    result = pixels.copy()
+    for spec in specs:
+        region = shown == spec.value
+        inner = np.pad(region, _LINE)
+        for _ in range(_LINE):
+            inner[1:-1, 1:-1] &= inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+        result[region & ~inner[_LINE:-_LINE, _LINE:-_LINE]] = spec.colour
+    return result
+
+
+def _lettered(pixels: UInt8[np.ndarray, "row column 3"], sides: Sequence[str]) -> UInt8[np.ndarray, "row column 3"]:
+    image = Image.fromarray(pixels)
+    draw, font = ImageDraw.Draw(image), _font(_LETTER_SIZE)
+    width, height = image.size
+    places = ((4, height / 2, "lm"), (width - 4, height / 2, "rm"), (width / 2, 2, "ma"), (width / 2, height - 4, "md"))
+    for text, (x, y, anchor) in zip(sides, places, strict=True):
+        draw.text((x, y), text, _WHITE, font, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+    return np.asarray(image)
+
+
+def _side(direction: Sequence[float]) -> str:
+    """Patient side that an LPS direction points to; a second letter where it is oblique.
+
+    Source: DICOM PS3.3 C.7.6.1.1.1, Patient Orientation.
+    """
+    order = sorted(range(3), key=lambda axis: -abs(direction[axis]))
+    letters = [("LPH" if direction[a] > 0 else "RAF")[a] for a in order if abs(direction[a]) > 0.3]
+    return "".join(letters[:2])
+
+
+def _negative(direction: Sequence[float]) -> tuple[float, float, float]:
+    x, y, z = (-c for c in direction)
+    return (x, y, z)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    data = resources.files("segloop.report").joinpath("fonts/NotoSansCJKsc-Regular.otf").read_bytes()
+    return ImageFont.truetype(io.BytesIO(data), size)

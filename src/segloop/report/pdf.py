@@ -1,0 +1,274 @@
+"""Findings to a page that a physician can read, check and sign: PDF/A through Typst, fonts embedded.
+
+The template gets everything as data (JSON and pictures), never as markup: no name or description can change the page.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydicom.multival import MultiValue
+
+from segloop.errors import SegloopError
+from segloop.io.dicom.refs import SeriesRef
+from segloop.measure.quantities import Quantity
+from segloop.report.dicom.common import identity
+from segloop.report.findings import EMPTY_RESULT, Findings, Group
+from segloop.report.overlay import KeyImage
+from segloop.report.words import WORDS, Language, Words
+
+Paper = Literal["a4", "letter"]
+
+_REPLACEMENT = "□"
+
+
+def render_pdf(
+    findings: Findings,
+    series: SeriesRef,
+    images: Sequence[KeyImage],
+    language: Language = "en",
+    paper: Paper = "a4",
+) -> bytes:
+    """The report as PDF/A-2b; equal arguments give equal bytes.
+
+    Args:
+        findings: What to say.
+        series: Whose images they are; read again here for patient and study.
+        images: Of `key_images`.
+        language: Of the fixed words and, where the model has Chinese ones, of the label names.
+        paper: Page size.
+
+    Raises:
+        SegloopError: Typst refused the page; a bug.
+    """
+    import typst
+
+    words = WORDS[language]
+    page, complete = _printable(_page(findings, series, images, language, paper))
+    if not complete:
+        page["notes"].append(words.unprintable)
+    with tempfile.TemporaryDirectory(prefix="segloop-report-") as name:
+        folder = Path(name)
+        template = folder / "report.typ"
+        template.write_bytes(_resource("template/report.typ"))
+        for image in images:
+            (folder / f"{image.plane}.png").write_bytes(image.png())
+        try:
+            return bytes(
+                typst.compile(
+                    template,
+                    root=folder,
+                    font_paths=_fonts(),
+                    sys_inputs={"page": json.dumps(page, ensure_ascii=False)},
+                    pdf_standards="a-2b",
+                    timestamp=findings.created,
+                )
+            )
+        except typst.TypstError as fault:
+            # The diagnostic quotes the page, which holds identity.
+            raise SegloopError(f"The report page could not be set: {type(fault).__name__}.", code="internal") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the table, as printed."""
+
+    name: str
+    colour: str
+    component: bool
+    found: bool
+    cells: tuple[str, ...]
+
+
+def _page(
+    findings: Findings, series: SeriesRef, images: Sequence[KeyImage], language: Language, paper: Paper
+) -> dict[str, Any]:
+    words = WORDS[language]
+    study = identity(series)
+
+    def stated(keyword: str) -> str:
+        value = study.get(keyword) or ""
+        several = value if isinstance(value, MultiValue) else [value]
+        return " / ".join(str(part).strip() for part in several) or words.unknown
+
+    issuer = str(study.get("IssuerOfPatientID") or "").strip()
+    named = person_name(str(study.get("PatientName") or "")) or words.unknown
+    model = findings.model
+    run = f"{model.runtime} {model.precision}".strip()
+    texts = {EMPTY_RESULT: words.empty_result}
+    return {
+        "language": {"en": "en", "zh-CN": "zh"}[language],
+        "region": {"en": "us", "zh-CN": "cn"}[language],
+        "paper": {"a4": "a4", "letter": "us-letter"}[paper],
+        "words": {key: value for key, value in asdict(words).items() if isinstance(value, str)},
+        "research": findings.research_use,
+        "header": f"{named} · {stated('PatientID')} · {words.accession} {stated('AccessionNumber')}",
+        "patient": [
+            (words.name, named),
+            (words.patient_id, stated("PatientID") + (f" ({issuer})" if issuer else "")),
+            (words.birth_date, _date(str(study.get("PatientBirthDate") or "")) or words.unknown),
+            (words.sex, dict(words.sexes).get(stated("PatientSex"), stated("PatientSex"))),
+        ],
+        "study": [
+            (words.accession, stated("AccessionNumber")),
+            (words.study_date, _moment(study) or words.unknown),
+            (words.description, stated("StudyDescription")),
+            (words.referring, person_name(str(study.get("ReferringPhysicianName") or "")) or words.unknown),
+        ],
+        "technique": [*_technique(series, words), (words.made, _created(findings))],
+        "model": (words.model, f"{model.name} {model.version}" + (f" · {run}" if run else ""), model.digest),
+        "intended_use": model.intended_use,
+        "columns": [
+            words.structure,
+            words.volume,
+            words.longest,
+            words.perpendicular,
+            _intensity_head(findings, words),
+        ],
+        "rows": [asdict(_row(group, language, words)) for group in findings.groups],
+        "nothing_found": not findings.present,
+        "images": [
+            (
+                f"{i.plane}.png",
+                words.slice.format(plane=dict(words.planes)[i.plane], number=i.number, count=i.count),
+                _share(i, images),
+            )
+            for i in images
+        ],
+        "notes": [texts.get(warning, warning) for warning in findings.warnings],
+        "software": f"segloop {findings.software}",
+    }
+
+
+def person_name(name: str) -> str:
+    """A DICOM person name as it is written on paper: ideographic first, romanised in brackets.
+
+    >>> person_name("Wang^XiaoDong=王^小东")
+    '王小东 (Wang, XiaoDong)'
+    >>> person_name("Doe^Jane^^Dr")
+    'Dr Doe, Jane'
+    """
+    alphabetic, ideographic, *_ = [*name.split("="), "", ""]
+    latin, native = _group_name(alphabetic), _group_name(ideographic)
+    return f"{native} ({latin})" if native and latin else native or latin
+
+
+def _group_name(group: str) -> str:
+    family, given, middle, prefix, suffix = [part.strip() for part in [*group.split("^"), "", "", "", "", ""][:5]]
+    if any(ord(c) > 0x2E7F for c in family + given):
+        return prefix + family + given + middle + suffix
+    first = " ".join(part for part in (given, middle) if part)
+    return " ".join(part for part in (prefix, ", ".join(part for part in (family, first) if part), suffix) if part)
+
+
+def _row(group: Group, language: Language, words: Words) -> _Row:
+    spec = group.spec
+    name = spec.name_zh if language == "zh-CN" and spec.name_zh else spec.name
+    if group.component:
+        name = f"{name} {group.component}"
+    colour = "#{:02x}{:02x}{:02x}".format(*spec.colour)
+    if not group.found:
+        return _Row(name, colour, False, False, (words.not_found, "–", "–", "–"))
+    mean, sd = group.value(Quantity.MEAN_INTENSITY), group.value(Quantity.SD_INTENSITY)
+    intensity = "–" if mean is None else f"{mean.value:.1f}" + (f" ± {sd.value:.1f}" if sd else "")
+    cells = (
+        _cell(group, Quantity.VOLUME, 2),
+        _cell(group, Quantity.LONGEST_DIAMETER, 1),
+        _cell(group, Quantity.PERPENDICULAR_DIAMETER, 1),
+        intensity,
+    )
+    return _Row(name, colour, group.component > 0, True, cells)
+
+
+def _cell(group: Group, quantity: Quantity, decimals: int) -> str:
+    found = group.value(quantity)
+    if found is None:
+        return "–"
+    low_high = f" ({found.interval[0]:.{decimals}f}–{found.interval[1]:.{decimals}f})" if found.interval else ""
+    return f"{found.value:.{decimals}f}{low_high}"
+
+
+def _intensity_head(findings: Findings, words: Words) -> str:
+    units = {m.unit for m in findings.measurements if m.quantity == Quantity.MEAN_INTENSITY}
+    unit = next(iter(units), "")
+    return f"{words.intensity} {f'({unit})' if unit else words.intensity_unit}"
+
+
+def _technique(series: SeriesRef, words: Words) -> list[tuple[str, str]]:
+    number = "" if series.series_number is None else f"{series.series_number}: "
+    rows = [(words.series, f"{number}{series.description or words.unknown}"), (words.modality, series.modality)]
+    if series.geometry is not None:
+        grid = series.geometry
+        rows.append((words.slices, " × ".join(map(str, grid.shape))))
+        spacing = (grid.spacing_mm[2], grid.spacing_mm[1], grid.spacing_mm[0])
+        rows.append((words.spacing, " × ".join(f"{s:.3g}" for s in spacing) + " mm"))
+        plane = {"S": 0, "I": 0, "A": 1, "P": 1, "L": 2, "R": 2}[grid.axis_codes[0]]
+        rows.append((words.orientation, words.planes[plane][1]))
+    return rows
+
+
+def _share(image: KeyImage, images: Sequence[KeyImage]) -> float:
+    """Part of the page's width, so that all images have one scale and a picture alone is not blown up."""
+    total = max(sum(i.pixels.shape[1] for i in images), 2.7 * max(i.pixels.shape[0] for i in images))
+    return round(float(image.pixels.shape[1] / total), 4)
+
+
+def _date(text: str) -> str:
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 and text.isdigit() else text
+
+
+def _moment(study: Any) -> str:
+    time = str(study.get("StudyTime") or "")
+    clock = f"{time[:2]}:{time[2:4]}" if time[:4].isdigit() and len(time) >= 4 else ""
+    return f"{_date(str(study.get('StudyDate') or ''))} {clock}".strip()
+
+
+def _created(findings: Findings) -> str:
+    offset = findings.created.strftime("%z")
+    return f"{findings.created:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"
+
+
+def _printable(value: Any) -> tuple[Any, bool]:
+    """The page with every character that the font lacks replaced, and whether there was none."""
+    if isinstance(value, str):
+        shown = "".join(c if _has_glyph(ord(c)) else _REPLACEMENT for c in value)
+        return shown, shown == value
+    if isinstance(value, dict):
+        parts = {key: _printable(part) for key, part in value.items()}
+        return {key: part for key, (part, _) in parts.items()}, all(whole for _, whole in parts.values())
+    if isinstance(value, list | tuple):
+        items = [_printable(part) for part in value]
+        return [part for part, _ in items], all(whole for _, whole in items)
+    return value, True
+
+
+def _has_glyph(code: int) -> bool:
+    starts, ends = _coverage()
+    place = bisect_right(starts, code) - 1
+    return place >= 0 and code <= ends[place]
+
+
+@cache
+def _coverage() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    ranges = [line.split("-") for line in _resource("fonts/coverage.txt").decode("ascii").split()]
+    return tuple(int(r[0], 16) for r in ranges), tuple(int(r[-1], 16) for r in ranges)
+
+
+@cache
+def _fonts() -> Any:
+    import typst
+
+    folder = resources.files("segloop.report").joinpath("fonts")
+    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=[str(folder)])
+
+
+def _resource(name: str) -> bytes:
+    return resources.files("segloop.report").joinpath(name).read_bytes()

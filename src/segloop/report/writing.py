@@ -1,0 +1,77 @@
+"""Every object of one result, written together, since they refer to each other, and compared with the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from segloop.report.dicom import derive_uid, write_capture, write_pdf, write_seg, write_sr
+from segloop.report.findings import Findings
+from segloop.report.identity import verify_against_source
+from segloop.report.overlay import key_images, render_overlay
+from segloop.report.pdf import render_pdf
+from segloop.volume import Labels, Volume
+
+if TYPE_CHECKING:
+    from segloop.io.dicom import SeriesRef
+
+SEG, SR, PDF, REPORT, CAPTURE, OVERLAY = "seg.dcm", "sr.dcm", "report.pdf", "report.dcm", "capture.dcm", "overlay.png"
+
+
+def write_all(  # noqa: PLR0913 - one argument per source of what is written
+    findings: Findings,
+    labels: Labels,
+    volume: Volume,
+    series: SeriesRef,
+    key: str,
+    out: Path,
+    *,
+    language: Literal["en", "zh-CN"] = "en",
+    paper: Literal["a4", "letter"] = "a4",
+) -> dict[str, str]:
+    """Write SEG, SR, PDF (as a file and encapsulated), capture and overlay, and return file names by kind.
+
+    SOP instance UIDs derive from `key`, so the same key writes the same objects. An empty mask gives no SEG, and an
+    older one is removed.
+
+    Args:
+        findings: Made by `collect` from the same mask.
+        labels: The mask, on the grid of the source.
+        volume: The image, on the same grid.
+        series: The source.
+        key: Study key.
+        out: Folder to write to.
+        language: Of the PDF.
+        paper: Of the PDF.
+
+    Raises:
+        PrivacyError: `identity.mismatch`: an object disagrees with its source; nothing may be sent then.
+        GeometryMismatch: The mask does not lie on the source's grid.
+    """
+    images = key_images(volume, labels, findings.labels)
+    pdf = render_pdf(findings, series, images, language, paper)
+    _whole(out / PDF, lambda path: path.write_bytes(pdf))
+    _whole(out / OVERLAY, lambda path: path.write_bytes(render_overlay(volume, labels, findings.labels)))
+    seg_uid = derive_uid(key, "seg") if findings.present else None
+    if seg_uid is None:
+        (out / SEG).unlink(missing_ok=True)
+    else:
+        _whole(out / SEG, lambda path: write_seg(labels, series, findings, seg_uid, path))
+    _whole(out / SR, lambda path: write_sr(labels, series, findings, derive_uid(key, "sr"), path, seg_uid=seg_uid))
+    _whole(out / REPORT, lambda path: write_pdf(pdf, series, findings, derive_uid(key, "report"), path))
+    _whole(out / CAPTURE, lambda path: write_capture(images, series, findings, derive_uid(key, "capture"), path))
+    dicom = {"seg": SEG} if seg_uid else {}
+    dicom |= {"sr": SR, "report": REPORT, "capture": CAPTURE}
+    verify_against_source([out / name for name in dicom.values()], series)
+    return {**dicom, "pdf": PDF, "overlay": OVERLAY}
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside `path` and move it there, so that a killed process leaves no half file."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
