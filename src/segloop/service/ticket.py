@@ -1,0 +1,35 @@
+"""What a job is started with; the file that makes a job's id mean something after a restart."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from segloop.plan import Frozen
+from segloop.study import StudyTask
+
+
+class Ticket(Frozen):
+    """One model on one version of a study.
+
+    Attributes:
+        key: Study key and workflow id.
+        study: Token of the study.
+        version: Token of the study's version.
+        number: Number of the study's version.
+        model: Name of the model.
+        task: What the steps get.
+        destinations: Names of destinations.
+        created: ISO 8601 in UTC.
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    study: str
+    version: str
+    number: int
+    model: str
+    task: StudyTask
+    destinations: tuple[str, ...]
+    created: str

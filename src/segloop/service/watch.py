@@ -1,0 +1,190 @@
+"""The study-complete rule: a study without a new instance for some seconds is a version, and a version becomes jobs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+from segloop.audit import AuditLog, Event
+from segloop.errors import CODES, InputError, SegloopError, ServiceError
+from segloop.log import bind_study, get_logger
+from segloop.service.jobs import Jobs
+from segloop.service.planning import Route, route
+from segloop.service.quarantine import Quarantine
+from segloop.service.ticket import Ticket
+from segloop.settings import Settings
+from segloop.store import Spool, Store, StudyRecord, StudyState, make_folder, now, write_whole
+
+_log = get_logger(__name__)
+
+_PAUSE_AFTER_TROUBLE = 10.0
+_CODES_OF_THE_SERVICE = frozenset({"disk.full", "audit.broken"})
+
+
+class Watch:
+    """Waits for studies to become quiet and starts their jobs.
+
+    Args:
+        settings: Quiet time and rules.
+        spool: Received images.
+        store: Ledger.
+        audit: Trail.
+        quarantine: For studies that cannot be processed.
+        jobs: Starts them.
+    """
+
+    def __init__(
+        self, settings: Settings, spool: Spool, store: Store, audit: AuditLog, quarantine: Quarantine, jobs: Jobs
+    ) -> None:
+        self._settings, self._spool, self._store = settings, spool, store
+        self._audit, self._quarantine, self._jobs = audit, quarantine, jobs
+        self._due: dict[str, float] = {}
+        self._change = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="study-watch", daemon=True)
+
+    def launch(self) -> None:
+        """Start, with every study of the spool: one whose version is known is left alone."""
+        for study in self._spool.studies():
+            self.arrived(study)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the study in hand."""
+        with self._change:
+            self._stopping = True
+            self._change.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def arrived(self, study: str) -> None:
+        """An instance of the study came; its quiet time begins anew."""
+        with self._change:
+            self._due[study] = time.monotonic() + self._settings.study.quiet_seconds
+            self._change.notify()
+
+    def open_studies(self) -> int:
+        """Studies that are not yet complete."""
+        with self._change:
+            return len(self._due)
+
+    def _loop(self) -> None:
+        while True:
+            with self._change:
+                study = self._next()
+                if study is None:
+                    return
+            try:
+                with bind_study(study):
+                    self._complete(study)
+            except ServiceError as fault:
+                _log.error("study must wait", code=fault.code)
+                self._again(study)
+            except Exception as fault:
+                _log.error("study failed with a bug", error=type(fault).__name__, study=study)
+                self._again(study)
+
+    def _next(self) -> str | None:
+        """The next study that is due, taken from the list; None when stopping. Called with the lock held."""
+        while not self._stopping:
+            if not self._due:
+                self._change.wait()
+                continue
+            study, due = min(self._due.items(), key=lambda item: item[1])
+            rest = due - time.monotonic()
+            if rest <= 0:
+                del self._due[study]
+                return study
+            self._change.wait(rest)
+        return None
+
+    def _again(self, study: str) -> None:
+        with self._change:
+            self._due.setdefault(study, time.monotonic() + _PAUSE_AFTER_TROUBLE)
+
+    def _complete(self, study: str) -> None:
+        files = self._spool.files(study)
+        version = self._spool.version(study, files)
+        known = self._store.find_study(study, version)
+        mixed = self._is_mixed(study)
+        if not files or (known is not None and (not mixed or known.state == StudyState.QUARANTINED)):
+            return
+        started = time.perf_counter()
+        number = known.number if known is not None else self._store.next_number(study)
+        try:
+            if mixed:
+                raise InputError(
+                    CODES["input.two_patients"],
+                    code="input.two_patients",
+                    hint="Correct the study at its source and send it under a new study UID.",
+                )
+            found = route(self._spool.folder(study), files, self._settings, self._settings.data_dir / "jobs")
+            if found.fault is not None:
+                raise found.fault
+        except SegloopError as fault:
+            if fault.code in _CODES_OF_THE_SERVICE:
+                raise
+            paths = [self._spool.folder(study) / name for name in files]
+            self._quarantine.put_study(version, study, fault, paths)
+            self._record(study, version, number, len(files), StudyState.QUARANTINED, fault.code)
+            return
+        self._note_route(study, version, found)
+        for match in found.matches:
+            self._jobs.start(
+                Ticket(
+                    key=match.key,
+                    study=study,
+                    version=version,
+                    number=number,
+                    model=match.name,
+                    task=match.task,
+                    destinations=match.destinations,
+                    created=now(),
+                )
+            )
+        state = StudyState.PROCESSED if found.matches else StudyState.NO_MODEL
+        self._record(study, version, number, len(files), state)
+        _log.info("study complete", files=len(files), state=state, seconds=round(time.perf_counter() - started, 3))
+
+    def _is_mixed(self, study: str) -> bool:
+        """Whether an instance of another patient was refused: then it is not known whose the study is."""
+        return any(r.study == study and r.code == "input.two_patients" for r in self._quarantine.reasons())
+
+    def _note_route(self, study: str, version: str, found: Route) -> None:
+        """Say for each model that does not apply why not; series descriptions may stand there, so not in the ledger."""
+        folder = self._settings.data_dir / "decisions" / study
+        make_folder(folder)
+        document = {
+            "schema": 1,
+            "matches": [match.name for match in found.matches],
+            "refusals": [refusal.model_dump() for refusal in found.refusals],
+        }
+        write_whole(json.dumps(document, ensure_ascii=False, indent=2).encode(), folder / f"{version}.json")
+
+    def _record(self, study: str, version: str, number: int, files: int, state: StudyState, code: str = "") -> None:
+        self._audit.append(
+            Event(
+                key=f"{study}:{version}:{state}",
+                action="study.received",
+                subject=study,
+                detail={"version": version, "files": str(files), "state": state, "code": code},
+            )
+        )
+        self._store.add_study(
+            StudyRecord(
+                study=study,
+                version=version,
+                number=number,
+                files=files,
+                received=now(),
+                state=state,
+                code=code,
+            )
+        )
+
+
+def reasons_file(data_dir: Path, study: str, version: str) -> Path:
+    """Where it stands why models do not apply to a version."""
+    return data_dir / "decisions" / study / f"{version}.json"

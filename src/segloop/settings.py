@@ -1,0 +1,320 @@
+"""The facts of one deployment, from one TOML file and `SEGLOOP_` variables, read once and then passed on.
+
+A variable overrides the file: `SEGLOOP_DATA_DIR=/srv/segloop`, `SEGLOOP_NODE__PORT=104`,
+`SEGLOOP_DESTINATION='[{"name": "pacs", "kind": "folder", "folder": "/srv/out"}]'` (JSON for what is a table or list).
+Each key is described in `docs/reference/settings.md`, which a test compares with the fields here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from segloop.errors import InputError
+from segloop.plan import Frozen
+
+PREFIX = "SEGLOOP_"
+OTHER_VARIABLES = frozenset({"SEGLOOP_REQUIRE_PEERS", "SEGLOOP_CONFIG", "SEGLOOP_DEBUG", "SEGLOOP_CACHE"})
+"""Variables with our prefix that are no settings of the service."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+AETitle = Annotated[
+    str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]([ -\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e])?$")
+]
+
+_PLAINTEXT = r"^accepted by .+ on \d{4}-\d{2}-\d{2}$"
+
+
+class NodeSettings(Frozen):
+    """The DICOM node.
+
+    Attributes:
+        aet: Application entity title that is answered to.
+        host: Address that is listened on. Anything but loopback needs a `[[peer]]` with `plaintext`.
+        port: TCP port; 0 takes a free one.
+        max_pdu: Largest PDU received, in bytes.
+        max_associations: Associations served at once; a further one is rejected as congestion.
+        timeout_seconds: Longest silence of a peer inside an association.
+    """
+
+    aet: AETitle = "SEGLOOP"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    max_pdu: int = Field(default=262144, ge=4096, le=16 * 1024 * 1024)
+    max_associations: int = Field(default=20, ge=1)
+    timeout_seconds: float = Field(default=60.0, gt=0)
+
+
+class WebSettings(Frozen):
+    """The web page and API.
+
+    Attributes:
+        host: Address that is listened on; loopback only in this version.
+        port: TCP port; 0 takes a free one.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class StudySettings(Frozen):
+    """When a study is complete.
+
+    Attributes:
+        quiet_seconds: Seconds without a new instance after which a study is processed.
+    """
+
+    quiet_seconds: float = Field(default=30.0, ge=0.0)
+
+
+class DatabaseSettings(Frozen):
+    """Where the state of jobs is kept.
+
+    Attributes:
+        url: `sqlite:///PATH` of the job database; empty means `dbos.sqlite` in `data_dir`.
+    """
+
+    url: str = Field(default="", pattern=r"^(sqlite:///.+)?$")
+
+
+class ModelSettings(Frozen):
+    """Models and how they run.
+
+    Attributes:
+        registry: Folder of the model registry; empty knows the shipped models only.
+        runtime: `auto` measures once which runtime is faster here.
+        warm: Models that are loaded when the service starts instead of with their first study.
+    """
+
+    registry: Path | None = None
+    runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
+    warm: tuple[str, ...] = ()
+
+
+class ReportSettings(Frozen):
+    """The report.
+
+    Attributes:
+        language: Language of the PDF.
+        paper: Paper of the PDF.
+    """
+
+    language: Literal["en", "zh-CN"] = "en"
+    paper: Literal["a4", "letter"] = "a4"
+
+
+class TrainingSettings(Frozen):
+    """Copies kept for later training.
+
+    Attributes:
+        keep: Whether a pseudonymised copy of each processed series and its mask is kept in `data_dir/training`.
+    """
+
+    keep: bool = True
+
+
+class Peer(Frozen):
+    """A DICOM peer beyond loopback that may talk to us without TLS, because somebody accepted that.
+
+    Attributes:
+        aet: Its application entity title.
+        host: Its address.
+        plaintext: `accepted by NAME on YYYY-MM-DD`.
+    """
+
+    aet: AETitle
+    host: str = Field(min_length=1)
+    plaintext: str = Field(pattern=_PLAINTEXT)
+
+
+class Destination(Frozen):
+    """Where results go.
+
+    Attributes:
+        name: How logs and pages call it.
+        kind: `dicom` sends by C-STORE; `folder` writes files.
+        aet: Called AE title (`dicom`).
+        host: Address (`dicom`).
+        port: TCP port (`dicom`).
+        folder: Folder (`folder`).
+        gate: `draft` sends results as they are made; a gate on approval comes with the review page.
+        attempts: Deliveries tried, with growing pauses, before the job is shown as undelivered.
+        retry_seconds: First pause; each further one is twice as long, up to an hour.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    kind: Literal["dicom", "folder"]
+    aet: AETitle = "ANY-SCP"
+    host: str = "127.0.0.1"
+    port: int = Field(default=104, ge=1, le=65535)
+    folder: Path | None = None
+    gate: Literal["draft"] = "draft"
+    attempts: int = Field(default=24, ge=1)
+    retry_seconds: float = Field(default=2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Destination:
+        if self.kind == "folder" and self.folder is None:
+            raise ValueError(f"destination {self.name!r} is of kind 'folder' and needs folder = \"…\"")
+        return self
+
+
+class When(Frozen):
+    """What a study must hold for a rule to apply. Every field that is set must hold for one series.
+
+    Attributes:
+        modalities: DICOM modalities.
+        description_contains: Words of which one must stand in SeriesDescription, case ignored.
+    """
+
+    modalities: tuple[str, ...] = ()
+    description_contains: tuple[str, ...] = ()
+
+
+class Rule(Frozen):
+    """Which model a study goes to. With no rule at all, every shipped model whose series rule selects one series runs.
+
+    Attributes:
+        model: `NAME[@stage|@version]` or a bundle's folder.
+        when: Condition on the study's series.
+        destinations: Names of destinations; empty means all.
+    """
+
+    model: str = Field(min_length=1)
+    when: When = When()
+    destinations: tuple[str, ...] = ()
+
+
+class Settings(Frozen):
+    """Everything that differs from one deployment to the next.
+
+    Attributes:
+        data_dir: Folder of spool, results, databases, audit trail and key.
+        peer: Accepted plaintext peers beyond loopback.
+        destination: Where results go.
+        rule: Which model a study goes to.
+
+    Raises:
+        InputError: From `load`, code `usage`, naming each faulty key.
+    """
+
+    data_dir: Path = Field(default_factory=lambda: Path.home() / ".local" / "share" / "segloop")
+    database: DatabaseSettings = DatabaseSettings()
+    node: NodeSettings = NodeSettings()
+    web: WebSettings = WebSettings()
+    study: StudySettings = StudySettings()
+    models: ModelSettings = ModelSettings()
+    report: ReportSettings = ReportSettings()
+    training: TrainingSettings = TrainingSettings()
+    peer: tuple[Peer, ...] = ()
+    destination: tuple[Destination, ...] = ()
+    rule: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        names = [d.name for d in self.destination]
+        if len(set(names)) != len(names):
+            raise ValueError(f"destination names repeat: {names}")
+        for rule in self.rule:
+            unknown = set(rule.destinations) - set(names)
+            if unknown:
+                raise ValueError(f"rule for {rule.model!r} names unknown destinations: {sorted(unknown)}")
+        if not is_loopback(self.web.host):
+            raise ValueError(
+                f"web.host is {self.web.host!r}: beyond loopback HTTP needs TLS and sign-in, which this version lacks; "
+                "keep 127.0.0.1 and put a proxy that has both in front"
+            )
+        if not is_loopback(self.node.host) and not self.peer:
+            raise ValueError(
+                f"node.host is {self.node.host!r}: beyond loopback DICOM needs TLS, which this version lacks, or a "
+                '[[peer]] with plaintext = "accepted by NAME on YYYY-MM-DD" for each sender'
+            )
+        for goal in self.destination:
+            if goal.kind == "dicom" and not is_loopback(goal.host) and not self.accepts_plaintext(goal.aet, goal.host):
+                raise ValueError(
+                    f"destination {goal.name!r} is beyond loopback: it needs TLS, which this version lacks, or "
+                    f"a [[peer]] with its aet ({goal.aet}), host ({goal.host}) and "
+                    'plaintext = "accepted by NAME on YYYY-MM-DD"'
+                )
+        return self
+
+    def accepts_plaintext(self, aet: str, host: str) -> bool:
+        """Whether somebody accepted plaintext DICOM with this peer; loopback needs no acceptance."""
+        return is_loopback(host) or any(p.aet == aet and p.host == host for p in self.peer)
+
+    @property
+    def database_url(self) -> str:
+        """URL of the job database."""
+        return self.database.url or f"sqlite:///{self.data_dir.resolve().as_posix()}/dbos.sqlite"
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of all settings, for the audit trail."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def load(cls, path: Path | None, environ: Mapping[str, str]) -> Settings:
+        """Settings from a TOML file (None: defaults only), overridden by variables."""
+        document: dict[str, Any] = {}
+        if path is not None:
+            try:
+                document = tomllib.loads(path.read_text("utf-8"))
+            except (OSError, UnicodeDecodeError) as fault:
+                raise InputError(f"The settings {path.name} cannot be read: {fault}.", code="usage") from fault
+            except tomllib.TOMLDecodeError as fault:
+                raise InputError(f"The settings {path.name} are not valid TOML: {fault}.", code="usage") from fault
+        for name, value in environ.items():
+            if name.startswith(PREFIX) and name not in OTHER_VARIABLES:
+                _override(document, name, value)
+        return cls.parse(document)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Settings:
+        """Settings from a mapping of the file's form."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as fault:
+            lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in fault.errors()]
+            raise InputError(
+                "The settings are not valid. " + "; ".join(lines) + ".",
+                code="usage",
+                found=lines,
+                hint="docs/reference/settings.md lists every key.",
+            ) from fault
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address cannot be reached from another machine. A name other than `localhost` counts as reachable."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _override(document: dict[str, Any], name: str, value: str) -> None:
+    keys = name[len(PREFIX) :].lower().split("__")
+    if keys[0] not in Settings.model_fields:
+        raise InputError(
+            f"The variable {name} is no setting.",
+            code="usage",
+            found=name,
+            expected=sorted(PREFIX + key.upper() for key in Settings.model_fields),
+        )
+    node = document
+    for key in keys[:-1]:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise InputError(
+                f"The variable {name} goes into a list; give the whole list as JSON instead.", code="usage"
+            )
+    node[keys[-1]] = json.loads(value) if value.lstrip()[:1] in ("[", "{") else value

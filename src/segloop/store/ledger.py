@@ -1,0 +1,196 @@
+"""The study ledger: a small SQLite file that answers what came, what was done and where it went.
+
+It is a projection. The truth about jobs is in DBOS and in the job folders, the truth about images in the spool;
+`rebuild` fills a ledger that was lost from those.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from segloop.errors import ServiceError
+from segloop.plan import Frozen
+from segloop.store.files import make_folder
+from segloop.store.records import DeliveryRecord, DeliveryState, JobRecord, JobState, StudyRecord
+
+Record = TypeVar("Record", bound=Frozen)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS studies (
+    study TEXT, version TEXT, number INTEGER, files INTEGER, received TEXT, state TEXT, code TEXT,
+    PRIMARY KEY (study, version));
+CREATE TABLE IF NOT EXISTS jobs (
+    key TEXT PRIMARY KEY, study TEXT, version TEXT, number INTEGER, model TEXT, state TEXT, step TEXT, code TEXT,
+    created TEXT, updated TEXT);
+CREATE INDEX IF NOT EXISTS jobs_of_study ON jobs (study, model);
+CREATE TABLE IF NOT EXISTS deliveries (
+    job TEXT, destination TEXT, state TEXT, files INTEGER, code TEXT, updated TEXT, PRIMARY KEY (job, destination));
+"""
+_FINAL = (JobState.DONE, JobState.FAILED, JobState.UNDELIVERED, JobState.SUPERSEDED)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Store:
+    """The ledger of one deployment. Safe for threads; every call is one transaction.
+
+    Raises:
+        ServiceError: `disk.full` when a row cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        make_folder(path.parent)
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def add_study(self, record: StudyRecord) -> None:
+        """Note a version of a study; the same version again replaces the row."""
+        with self._transaction():
+            self._put("studies", record)
+
+    def next_number(self, study: str) -> int:
+        """The number of a study's next version."""
+        with self._lock:
+            row = self._connection.execute("SELECT MAX(number) FROM studies WHERE study = ?", (study,)).fetchone()
+        return int(row[0] or 0) + 1
+
+    def find_study(self, study: str, version: str) -> StudyRecord | None:
+        """A version of a study, if it is known."""
+        found = self._all(StudyRecord, "SELECT * FROM studies WHERE study = ? AND version = ?", study, version)
+        return found[0] if found else None
+
+    def studies(self, limit: int = 500) -> tuple[StudyRecord, ...]:
+        """Versions of studies, newest first."""
+        return self._all(StudyRecord, "SELECT * FROM studies ORDER BY received DESC, number DESC LIMIT ?", limit)
+
+    def add_job(self, record: JobRecord) -> None:
+        """Note a job unless it is known, and mark older ones of the same study and model superseded."""
+        with self._transaction():
+            values = record.model_dump(mode="json")
+            self._insert("INSERT OR IGNORE", "jobs", values)
+            self._supersede(record.study, record.model)
+
+    def find_job(self, key: str) -> JobRecord | None:
+        """A job, if it is known."""
+        found = self._all(JobRecord, "SELECT * FROM jobs WHERE key = ?", key)
+        return found[0] if found else None
+
+    def jobs(self, study: str | None = None, limit: int = 500) -> tuple[JobRecord, ...]:
+        """Jobs, newest first; of one study or of all."""
+        if study is None:
+            return self._all(JobRecord, "SELECT * FROM jobs ORDER BY created DESC, number DESC LIMIT ?", limit)
+        query = "SELECT * FROM jobs WHERE study = ? ORDER BY number DESC, created DESC LIMIT ?"
+        return self._all(JobRecord, query, study, limit)
+
+    def is_superseded(self, key: str) -> bool:
+        """Whether a newer version of the study has a job of the same model."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT 1 FROM jobs a JOIN jobs b ON a.study = b.study AND a.model = b.model AND b.number > a.number "
+                "WHERE a.key = ?",
+                (key,),
+            ).fetchone()
+        return row is not None
+
+    def set_job(self, key: str, state: JobState, *, step: str | None = None, code: str = "") -> None:
+        """Move a job on. A superseded job that has ended stays superseded."""
+        with self._transaction():
+            if state in _FINAL and self.is_superseded(key):
+                state = JobState.SUPERSEDED
+            self._connection.execute(
+                "UPDATE jobs SET state = ?, step = COALESCE(?, step), code = ?, updated = ? WHERE key = ?",
+                (state.value, step, code, now(), key),
+            )
+
+    def add_delivery(self, record: DeliveryRecord) -> None:
+        """Note how a delivery stands."""
+        with self._transaction():
+            self._put("deliveries", record)
+
+    def deliveries(self, job: str | None = None) -> tuple[DeliveryRecord, ...]:
+        """Deliveries of one job or of all."""
+        if job is None:
+            return self._all(DeliveryRecord, "SELECT * FROM deliveries ORDER BY updated")
+        return self._all(DeliveryRecord, "SELECT * FROM deliveries WHERE job = ? ORDER BY destination", job)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Rows per state: `{"studies": {"processed": 3}, "jobs": {"done": 3}, "deliveries": {"done": 3}}`."""
+        with self._lock:
+            return {
+                table: dict(
+                    self._connection.execute(f"SELECT state, COUNT(*) FROM {table} GROUP BY state").fetchall()  # noqa: S608
+                )
+                for table in ("studies", "jobs", "deliveries")
+            }
+
+    def rebuild(
+        self, studies: Iterable[StudyRecord], jobs: Iterable[JobRecord], deliveries: Iterable[DeliveryRecord]
+    ) -> None:
+        """Replace everything by what DBOS, the job folders and the spool say."""
+        with self._transaction():
+            for table in ("studies", "jobs", "deliveries"):
+                self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three constants
+            for table, records in (("studies", studies), ("jobs", jobs), ("deliveries", deliveries)):
+                for record in records:
+                    self._put(table, record)
+            for row in self._connection.execute("SELECT DISTINCT study, model FROM jobs").fetchall():
+                self._supersede(row["study"], row["model"])
+
+    def _supersede(self, study: str, model: str) -> None:
+        states = ", ".join(f"'{state.value}'" for state in _FINAL)
+        self._connection.execute(
+            "UPDATE jobs SET state = ?, updated = ? WHERE study = ? AND model = ? "  # noqa: S608 - constants only
+            f"AND state IN ({states}) AND number < (SELECT MAX(number) FROM jobs WHERE study = ? AND model = ?)",
+            (JobState.SUPERSEDED.value, now(), study, model, study, model),
+        )
+
+    def _put(self, table: str, record: Frozen) -> None:
+        self._insert("INSERT OR REPLACE", table, record.model_dump(mode="json"))
+
+    def _insert(self, verb: str, table: str, values: dict[str, Any]) -> None:
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        self._connection.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
+
+    def _all(self, kind: type[Record], query: str, *values: Any) -> tuple[Record, ...]:
+        with self._lock:
+            rows = self._connection.execute(query, values).fetchall()
+        return tuple(kind.model_validate(dict(row)) for row in rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as fault:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise ServiceError(f"The study ledger cannot be written: {fault}.", code="disk.full") from fault
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def delivery(job: str, destination: str, state: DeliveryState, files: int = 0, code: str = "") -> DeliveryRecord:
+    """A delivery row as of now."""
+    return DeliveryRecord(job=job, destination=destination, state=state, files=files, code=code, updated=now())

@@ -1,0 +1,97 @@
+"""What the ledger knows: versions of studies, jobs on them, and deliveries. No record holds identity, only tokens."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from segloop.plan import Frozen
+
+
+class StudyState(StrEnum):
+    """What became of a version of a study."""
+
+    PROCESSED = "processed"
+    """Jobs were started for it; they have states of their own."""
+    NO_MODEL = "no_model"
+    """No model applies to it."""
+    QUARANTINED = "quarantined"
+    """It cannot be processed; the quarantine holds the reason."""
+
+
+class JobState(StrEnum):
+    """What became of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNDELIVERED = "undelivered"
+    """The result is there, but a destination did not take it."""
+    SUPERSEDED = "superseded"
+    """A newer version of the study has a job of the same model; what was not yet delivered stays undelivered."""
+
+
+class DeliveryState(StrEnum):
+    """What became of a delivery."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class StudyRecord(Frozen):
+    """One version of a study.
+
+    Attributes:
+        study: Token of the study.
+        version: Token of the set of instances.
+        number: 1 for the first version of the study.
+        files: Instances in it.
+        received: When it was found complete, ISO 8601 in UTC.
+        code: Error code, for a quarantined version.
+    """
+
+    study: str
+    version: str
+    number: int = Field(ge=1)
+    files: int = Field(ge=0)
+    received: str
+    state: StudyState
+    code: str = ""
+
+
+class JobRecord(Frozen):
+    """One model on one version of a study.
+
+    Attributes:
+        key: Study key of the chosen series, the model and the settings; also the id of the durable workflow.
+        study: Token of the study.
+        version: Version of the study that first led to the job.
+        model: Name of the model.
+        step: Last step begun.
+        code: Error code of a failed job.
+    """
+
+    key: str
+    study: str
+    version: str
+    number: int = Field(ge=1)
+    model: str
+    state: JobState
+    step: str = ""
+    code: str = ""
+    created: str
+    updated: str
+
+
+class DeliveryRecord(Frozen):
+    """One job's results at one destination."""
+
+    job: str
+    destination: str
+    state: DeliveryState
+    files: int = Field(default=0, ge=0)
+    code: str = ""
+    updated: str
