@@ -1,0 +1,7 @@
+"""A CT abdomen phantom whose volumes are known from formulas: to try things, to accept work, to train on."""
+
+from segloop.phantom.render import LABELS, Phantom, Scan, TrueVolume, generate
+from segloop.phantom.study import write_study
+from segloop.phantom.training import write_dataset
+
+__all__ = ["LABELS", "Phantom", "Scan", "TrueVolume", "generate", "write_dataset", "write_study"]
