@@ -1,0 +1,67 @@
+"""How the command line's values are read: durations, sizes, `--set` pairs, datasets of cases."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from typing import Any
+
+_UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_UNITS_B = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+}
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `90s`, `15m`, `1.5h` or a bare number of seconds."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"a duration such as 90s, 15m or 2h is needed, not {text!r}")
+    return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of `8GiB`, `500MB` or a bare number."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?i?B?)\s*", text, flags=re.IGNORECASE)
+    unit = match[2].upper() if match else ""
+    if match is None or unit.removesuffix("B") not in ("", "K", "M", "G", "KI", "MI", "GI"):
+        raise argparse.ArgumentTypeError(f"a size such as 8GiB or 500MB is needed, not {text!r}")
+    return int(float(match[1]) * _UNITS_B.get(unit, _UNITS_B.get(unit + "B", 1)))
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """`training.epochs=50` as a key and a JSON value; a value that is no JSON is taken as text."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise argparse.ArgumentTypeError(f"KEY=VALUE is needed, not {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def fold(text: str) -> int | None:
+    """A fold's number, or None for `all`."""
+    if text == "all":
+        return None
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"`all` or the number of a fold is needed, not {text!r}")
+    return int(text)
+
+
+def peer(text: str) -> tuple[str, str, int]:
+    """AE title, host and port of `AET@HOST:PORT`."""
+    match = re.fullmatch(r"([^@\s]{1,16})@(\[[0-9a-fA-F:]+\]|[^:@\s]+):(\d{1,5})", text)
+    if match is None or not 0 < int(match[3]) < 65536:
+        raise argparse.ArgumentTypeError(f"AET@HOST:PORT is needed, not {text!r}")
+    return match[1], match[2].strip("[]"), int(match[3])

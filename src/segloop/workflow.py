@@ -1,0 +1,235 @@
+"""One study, start to report: the whole of segloop on one page.
+
+    select    scan -> select             which one series is meant, and why not the others
+    infer     read_series -> Segmenter   voxels in HU with geometry, no identity from here on; a mask on the source grid
+    findings  measure_labels -> collect  millilitres and millimetres
+    objects   SEG, SR, PDF, capture      linked to the source series again here, and only here
+
+Each step reads and writes files in the task's folder and may be run again at any time: the same task writes the same
+objects, so `service.jobs` runs this very tuple durably and a retry after a crash makes no second result.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from segloop import report
+from segloop.errors import InputError
+from segloop.infer import Bundle, Segmenter
+from segloop.io import dicom, files
+from segloop.measure import Measurement, measure_labels
+from segloop.plan import Frozen
+from segloop.registry import Registry
+from segloop.study import (
+    InferenceRecord,
+    RefusedSeries,
+    SelectionRecord,
+    StudyTask,
+    read_record,
+    study_key,
+    write_record,
+)
+
+LABELS, RESULT = "labels.nii.gz", "result.json"
+
+
+class Step(NamedTuple):
+    """A named part of the walk; `run` may be repeated."""
+
+    name: str
+    run: Callable[[StudyTask], None]
+
+
+class ModelUsed(Frozen):
+    """Which model made the mask, and on what."""
+
+    name: str
+    version: str
+    digest: str
+    runtime: str
+    precision: str
+
+
+class StudyResult(Frozen):
+    """`result.json`: everything a program needs to know of a processed study."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    study_uid: str
+    series_uid: str
+    key: str
+    model: ModelUsed
+    measurements: tuple[Measurement, ...]
+    seconds: dict[str, float]
+    peak_rss_mb: float
+    warnings: tuple[str, ...]
+    refused: tuple[RefusedSeries, ...]
+    files: dict[str, str]
+
+
+def process_study(task: StudyTask) -> StudyResult:
+    """Run every step in a row.
+
+    Raises:
+        SegloopError: What went wrong, with its code; nothing named `result.json` is left then.
+    """
+    (task.out / RESULT).unlink(missing_ok=True)
+    for step in STEPS:
+        step.run(task)
+    return read_record(StudyResult, task.out / RESULT)
+
+
+def select(task: StudyTask) -> None:
+    """Choose exactly one series by the model's rule, and fix what this version of the study consists of."""
+    bundle = Registry(task.registry).load(task.model)
+    with dicom.opened(task.source, task.files) as found:
+        selection = dicom.select(dicom.scan_files(found), bundle.plan.inputs, task.series_uid)
+        chosen = selection.chosen
+        chosen.require_linkable()
+        record = SelectionRecord(
+            key=study_key(dicom.digests(chosen), bundle.digest, task.settings_digest),
+            study_uid=chosen.study_uid,
+            series_uid=chosen.series_uid,
+            title=chosen.title,
+            files=tuple(file.path.relative_to(found.root).as_posix() for file in chosen.files),
+            refused=tuple(
+                RefusedSeries(series_uid=r.series.series_uid, title=r.series.title, reasons=r.reasons)
+                for r in selection.refused
+            ),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            bundle_digest=bundle.digest,
+        )
+    task.out.mkdir(parents=True, exist_ok=True)
+    path = task.out / "selection.json"
+    if path.exists() and read_record(SelectionRecord, path).key == record.key:
+        return  # a retry keeps the date of the first try, and with it every byte of the objects
+    write_record(record, path)
+
+
+def infer(task: StudyTask) -> None:
+    """Read the voxels and find the labels; nothing in this step knows whose they are."""
+    with _chosen(task) as (_, series):
+        started = time.perf_counter()
+        volume = dicom.read_series(series)
+        read = time.perf_counter() - started
+    segmenter = segmenter_for(task)
+    prediction = segmenter(volume)
+    files.write(prediction.labels, task.out / LABELS)
+    record = InferenceRecord(
+        runtime=prediction.runtime,
+        precision=prediction.precision,
+        choice=segmenter.choice,
+        seconds={"read": read, **prediction.seconds},
+        warnings=prediction.warnings,
+        peak_rss_mb=_peak_rss_mb(),
+    )
+    write_record(record, task.out / "inference.json")
+
+
+def findings(task: StudyTask) -> None:
+    """Measure the mask and collect what the reports will say."""
+    bundle = Registry(task.registry).load(task.model)
+    inference = read_record(InferenceRecord, task.out / "inference.json")
+    labels = files.read_labels(task.out / LABELS, bundle.plan.label_names)
+    with _chosen(task) as (selection, series):
+        measured = measure_labels(labels, dicom.read_series(series), bundle.plan.labels)
+    model = report.ModelStamp(
+        name=bundle.manifest.name,
+        version=bundle.manifest.version,
+        digest=bundle.digest,
+        runtime=inference.runtime,
+        precision=inference.precision,
+        intended_use=bundle.manifest.intended_use,
+    )
+    created = datetime.fromisoformat(selection.created)
+    collected = report.collect(labels, measured, bundle.plan.labels, model, created, inference.warnings)
+    write_record(collected, task.out / "findings.json")
+
+
+def objects(task: StudyTask) -> None:
+    """Write every object for PACS and people, compare each with its source, and state the result."""
+    started = time.perf_counter()
+    found = read_record(report.Findings, task.out / "findings.json")
+    inference = read_record(InferenceRecord, task.out / "inference.json")
+    labels = files.read_labels(task.out / LABELS, {spec.value: spec.name for spec in found.labels})
+    with _chosen(task) as (selection, series):
+        written = report.write_all(
+            found,
+            labels,
+            dicom.read_series(series),
+            series,
+            selection.key,
+            task.out,
+            language=task.language,
+            paper=task.paper,
+        )
+    model = found.model
+    seconds = {**inference.seconds, "report": time.perf_counter() - started}
+    result = StudyResult(
+        study_uid=selection.study_uid,
+        series_uid=selection.series_uid,
+        key=selection.key,
+        model=ModelUsed(
+            name=model.name,
+            version=model.version,
+            digest=model.digest,
+            runtime=model.runtime,
+            precision=model.precision,
+        ),
+        measurements=found.measurements,
+        seconds={**seconds, "total": sum(seconds.values())},
+        peak_rss_mb=max(_peak_rss_mb(), inference.peak_rss_mb),
+        warnings=found.warnings,
+        refused=selection.refused,
+        files={"labels": LABELS, **written},
+    )
+    write_record(result, task.out / RESULT)
+
+
+STEPS: tuple[Step, ...] = (
+    Step("select", select),
+    Step("infer", infer),
+    Step("findings", findings),
+    Step("objects", objects),
+)
+"""The walk. Delivery to each destination follows in the service, one durable step per destination."""
+
+
+def segmenter_for(task: StudyTask) -> Segmenter:
+    """The task's model, opened once per process and bundle."""
+    bundle = Registry(task.registry).load(task.model)
+    return _segmenter(bundle.path, bundle.digest, task.runtime)
+
+
+@lru_cache(maxsize=4)
+def _segmenter(bundle: Path, digest: str, runtime: str) -> Segmenter:
+    return Segmenter(Bundle(bundle), runtime)
+
+
+@contextmanager
+def _chosen(task: StudyTask) -> Iterator[tuple[SelectionRecord, dicom.SeriesRef]]:
+    """The series that `select` fixed, checked to be byte for byte the same."""
+    selection = read_record(SelectionRecord, task.out / "selection.json")
+    with dicom.opened(task.source, selection.files) as found:
+        (series,) = dicom.scan_files(found)
+        if study_key(dicom.digests(series), selection.bundle_digest, task.settings_digest) != selection.key:
+            raise InputError(
+                "The study's files, the model or the settings changed while the study was being processed.",
+                hint="Run the study again from its first step.",
+            )
+        yield selection, series
+
+
+def _peak_rss_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
