@@ -35,7 +35,7 @@ from segloop.train.loop import (
     average_into,
     patch_dice,
 )
-from segloop.train.precision import instruction_set, policy, threads
+from segloop.train.precision import installed_digest, instruction_set, policy, threads
 from segloop.train.report import html_report
 from segloop.train.schedule import Clock, Schedule, reserve_s
 from segloop.train.selftest import selftest_images
@@ -231,6 +231,7 @@ def _provenance(run: Run, dataset: Dataset, ids: tuple[str, ...], precision: str
         seconds=round(run.elapsed_s(), 1),
         command=command,
         segloop=segloop.__version__,
+        lock=installed_digest(),
         tensorflow=tf.__version__,
         keras=keras.__version__,
         instruction_set=instruction_set(),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -40,3 +42,9 @@ def instruction_set() -> str:
 def threads() -> int:
     """Processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed_digest() -> str:
+    """`sha256:…` over the names and versions of all installed distributions: equal environments have equal digests."""
+    lines = {f"{d.metadata['Name'].lower()}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]}
+    return "sha256:" + hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
