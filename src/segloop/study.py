@@ -5,20 +5,22 @@ The records hold UIDs, numbers and file names; a patient's name, id or birth dat
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from segloop.errors import InputError, ServiceError
+from segloop.errors import InputError
 from segloop.plan import Frozen
+from segloop.store import write_whole
 
 Record = TypeVar("Record", bound=Frozen)
+
+READABLE = 0o644
+"""Mode of files without identity: the folder they lie in decides who may read them."""
 
 
 class StudyTask(Frozen):
@@ -99,28 +101,12 @@ def study_key(instances: Sequence[tuple[str, str]], bundle_digest: str, settings
 
 
 def write_record(record: Frozen, path: Path) -> None:
-    """The record as JSON, whole or not at all, on disk when this returns."""
-    write_bytes(record.model_dump_json(indent=2, by_alias=True).encode() + b"\n", path)
-
-
-def write_bytes(content: bytes, path: Path) -> None:
-    """A file, whole or not at all, on disk when this returns.
+    """The record as JSON, whole or not at all, on disk when this returns.
 
     Raises:
         ServiceError: `disk.full`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as fault:
-        temporary.unlink(missing_ok=True)
-        if fault.errno == errno.ENOSPC:
-            raise ServiceError(f"No space is left to write {path.name}.", code="disk.full") from fault
-        raise
+    write_whole(record.model_dump_json(indent=2, by_alias=True).encode() + b"\n", path, READABLE)
 
 
 def read_record(kind: type[Record], path: Path) -> Record:

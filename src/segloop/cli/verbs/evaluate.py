@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Score, show the table, write the document."""
     from segloop.data import Dataset
-    from segloop.study import write_bytes
+    from segloop.store import write_whole
+    from segloop.study import READABLE
     from segloop.train.crossval import evaluate
 
     bundle = registry(arguments).load(arguments.bundle)
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(f"mean Dice {mean} over {len(scores.cases)} cases")
     if arguments.output is not None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes((scores.model_dump_json(indent=2, by_alias=True) + "\n").encode(), arguments.output)
+        write_whole(scores.to_json().encode(), arguments.output, READABLE)
     return document
 
 

@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Write the Plan and say why each value was chosen."""
     from segloop.data import Budget, Dataset, fingerprint, make_plan
-    from segloop.study import write_bytes
+    from segloop.store import write_whole
+    from segloop.study import READABLE
 
     dataset = Dataset.load(arguments.dataset)
     budget = Budget(size=arguments.size)
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         budget = budget.model_copy(update={"memory_bytes": arguments.memory})
     plan = make_plan(fingerprint(dataset), budget, name=dataset.name, dims=arguments.dims).changed(dict(arguments.set))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(plan.to_json().encode(), arguments.output)
+    write_whole(plan.to_json().encode(), arguments.output, READABLE)
     for reason in plan.reasons:
         console.say(f"- {reason}")
     console.say(f"Plan written to {arguments.output}")
