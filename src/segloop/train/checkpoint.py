@@ -45,6 +45,7 @@ class State(Frozen):
         step: Optimiser steps done.
         seconds: Spent so far, over all commands that worked on this run.
         total: Steps planned; 0 while not known.
+        budget_s: Time budget the steps were planned for; 0 without one.
         anchor_step: Where the schedule's last refit began.
         anchor_progress: Its progress there.
         history: Losses and Dice so far.
@@ -56,6 +57,7 @@ class State(Frozen):
     step: int = 0
     seconds: float = 0.0
     total: int = 0
+    budget_s: float = 0.0
     anchor_step: int = 0
     anchor_progress: float = 0.0
     history: tuple[Point, ...] = ()

@@ -158,9 +158,9 @@ def _run(plan: Plan, state: State, budget_s: float | None, epochs: int | None, s
         schedule = Schedule(total)
     else:
         clock = Clock(budget_s, reserve_s(budget_s))
-        schedule = Schedule(state.total, state.anchor_step, state.anchor_progress)
-        if state.total <= state.step and earlier < clock.training_s:
-            schedule = Schedule(0)  # a finished run that is given more time goes on at the pace it then finds
+        # A run that is given more time than before, finished or not, is planned anew at the pace it then finds.
+        same = budget_s <= state.budget_s
+        schedule = Schedule(state.total, state.anchor_step, state.anchor_progress) if same else Schedule(0)
     return Run(plan, state, clock, schedule, elapsed_s, step=state.step, points=list(state.history))
 
 

@@ -91,6 +91,7 @@ class Run:
                 "step": self.step,
                 "seconds": self.elapsed_s(),
                 "total": self.schedule.total,
+                "budget_s": self.clock.budget_s if math.isfinite(self.clock.budget_s) else 0.0,
                 "anchor_step": self.schedule.step,
                 "anchor_progress": self.schedule.progress,
                 "history": tuple(self.points),
