@@ -16,7 +16,7 @@ CALIBRATION_S = 60.0
 _CALIBRATION_SHARE = 0.1
 _FEWEST_TIMED = 4
 _TOLERATED_DRIFT = 0.01
-_EXPORT_S = 20.0
+_EXPORT_S = 10.0
 _EXPORT_SHARE = 0.035
 _LARGEST_SHARE = 0.4
 
@@ -81,7 +81,7 @@ class Clock:
 def reserve_s(budget_s: float) -> float:
     """Time kept back from a budget for the last validation, export and report.
 
-    These take about 15 s on two idle cores, and up to a minute on busy ones: a longer budget keeps more back, since
+    These take some seconds on two idle cores, and up to a minute on busy ones: a longer budget keeps more back, since
     the 5 % it may be missed by are more as well.
     """
     return min(max(_EXPORT_S, _EXPORT_SHARE * budget_s), _LARGEST_SHARE * budget_s)
