@@ -10,10 +10,10 @@ from segloop.infer.engine import segment
 from segloop.infer.runtimes import Runtime
 from segloop.plan import Frozen
 
-LOWEST_DICE = 0.95
+LOWEST_DICE = 0.98
 """Agreement with the float32 labels at export that every label of every case must reach.
 
-On made-up images bfloat16 comes to 0.98 to 1; a wrong normalisation, orientation or kernel falls far below.
+A wrong normalisation, orientation or kernel falls far below; rounding to bfloat16 does not.
 """
 
 

@@ -42,7 +42,6 @@ class LabelSpec(Frozen):
         category: What kind of thing it is (segmented property category).
         site: Where it lies, for the report; None says the label is itself anatomy and `code` names the place.
         components: Whether its connected parts are counted and measured one by one, as for lesions.
-        inside: Labels that count as part of this one's surroundings when regions nest (reserved for region training).
         colour: sRGB shown in overlays and SEG.
     """
 
