@@ -3,34 +3,33 @@
 A Plan travels inside the Bundle, has a digest, and changes only by `Plan.changed`.
 """
 
+from segloop.plan.learning import AugmentationSpec, LossSpec, Provenance, TrainingSpec
 from segloop.plan.parts import (
-    AugmentationSpec,
     Code,
+    Encoder,
     Frozen,
-    InferenceSpec,
     LabelSpec,
     NetworkSpec,
     Normalisation,
-    PostSpec,
-    PostStep,
     PreparationSpec,
-    Provenance,
     Range,
     SeriesRule,
     Size,
     Spacing,
-    TrainingSpec,
 )
 from segloop.plan.recipe import SCHEMA, Plan, migrate
+from segloop.plan.results import InferenceSpec, PostSpec, PostStep, Region
 from segloop.volume import Vector
 
 __all__ = [
     "SCHEMA",
     "AugmentationSpec",
     "Code",
+    "Encoder",
     "Frozen",
     "InferenceSpec",
     "LabelSpec",
+    "LossSpec",
     "NetworkSpec",
     "Normalisation",
     "Plan",
@@ -39,6 +38,7 @@ __all__ = [
     "PreparationSpec",
     "Provenance",
     "Range",
+    "Region",
     "SeriesRule",
     "Size",
     "Spacing",

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from segloop.volume import CANONICAL, Shape, Vector
+from segloop.volume import CANONICAL, Shape
 
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Spacing = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 Range = tuple[float, float]
+Encoder = Literal["resnet50", "efficientnetv2-b0", "efficientnetv2-s", "convnext-tiny"]
 
 
 class Frozen(BaseModel):
@@ -126,16 +127,25 @@ class NetworkSpec(Frozen):
         strides: Down-sampling into the stage; the first must be (1, 1, 1).
         convolutions: Convolutions per stage, encoder and decoder alike.
         deep_supervision: Decoder resolutions that get a loss, 1 = full resolution only.
+        block: `plain` convolutions, or `residual` blocks in the encoder (the decoder stays plain).
+        blocks: Residual blocks per encoder stage; empty means one each.
+        attention: Attention gates on the skip connections.
+        encoder: An ImageNet encoder of `keras.applications` instead of the plain one (2-D only); then `features` are
+            those of the decoder and `kernels` and `strides` follow the encoder.
     """
 
     dims: Literal[2, 3] = 3
     channels: int = Field(default=1, ge=1)
-    classes: int = Field(default=2, ge=2)
+    classes: int = Field(default=2, ge=1)
     features: tuple[int, ...] = (16, 32, 64, 128)
     kernels: tuple[Size, ...] = ((3, 3, 3),) * 4
     strides: tuple[Size, ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
     convolutions: int = Field(default=2, ge=1)
     deep_supervision: int = Field(default=3, ge=1)
+    block: Literal["plain", "residual"] = "plain"
+    blocks: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    attention: bool = False
+    encoder: Encoder | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSpec:
@@ -150,6 +160,13 @@ class NetworkSpec(Frozen):
             )
         if self.dims == 2 and any(s[0] != 1 or k[0] != 1 for s, k in zip(self.strides, self.kernels, strict=True)):
             raise ValueError("a 2-D network has stride and kernel 1 along z")
+        if self.blocks and (self.block == "plain" or len(self.blocks) != stages):
+            raise ValueError(f"blocks needs block = 'residual' and one entry per stage ({stages}); found {self.blocks}")
+        if self.encoder and (self.dims != 2 or self.channels not in (1, 3)):
+            raise ValueError(
+                f"encoder {self.encoder!r} takes 2-D images of 1 or 3 channels, "
+                f"not {self.dims}-D ones of {self.channels}"
+            )
         if self.deep_supervision > stages - 1:
             raise ValueError(f"deep_supervision can be at most {stages - 1} with {stages} stages")
         return self
@@ -159,148 +176,3 @@ class NetworkSpec(Frozen):
         """What an input size must be a multiple of, along z, y, x."""
         z, y, x = (prod(s[axis] for s in self.strides) for axis in range(3))
         return (z, y, x)
-
-
-class AugmentationSpec(Frozen):
-    """Ranges that each training patch's parameters are drawn from; a probability of 0 switches a transform off.
-
-    One draw of geometry serves image and mask. Angles in degrees, lengths in mm.
-
-    Attributes:
-        mirror_axes: Axes of the canonical grid (0 z, 1 y, 2 x) that may be mirrored. Never one that carries left and
-            right labels apart.
-        rotation_degrees: Largest rotation about z, y, x.
-        elastic_mm: Largest displacement of the smooth random field.
-        elastic_smoothness_mm: Distance between the field's control points.
-    """
-
-    mirror_axes: tuple[Literal[0, 1, 2], ...] = ()
-    rotation_probability: float = 0.3
-    rotation_degrees: Vector = (20.0, 20.0, 20.0)
-    scale_probability: float = 0.3
-    scale: Range = (0.8, 1.25)
-    elastic_probability: float = 0.2
-    elastic_mm: float = 3.0
-    elastic_smoothness_mm: float = 12.0
-    gamma_probability: float = 0.3
-    gamma: Range = (0.7, 1.5)
-    contrast_probability: float = 0.2
-    contrast: Range = (0.75, 1.25)
-    brightness_probability: float = 0.2
-    brightness: float = 0.2
-    noise_probability: float = 0.15
-    noise_sd: float = 0.1
-    blur_probability: float = 0.15
-    blur_sigma: Range = (0.4, 1.0)
-
-
-class TrainingSpec(Frozen):
-    """How the weights are found.
-
-    Attributes:
-        patch: Voxels of one training patch.
-        batch: Patches per step.
-        steps_per_epoch: Optimiser steps between validations.
-        epochs: Epochs; replaced by the step count that a time budget affords.
-        learning_rate: Peak of the schedule (linear warm-up, then polynomial decay to 0 at the last step).
-        foreground_fraction: Share of patches centred on a foreground voxel.
-        precision: `auto` takes `mixed_bfloat16` where the CPU (or accelerator) has bf16 instructions, else float32.
-        ema: Decay of the exponential moving average of the weights that is evaluated and exported; 0 switches it off.
-    """
-
-    patch: Size = (40, 56, 40)
-    batch: int = Field(default=4, ge=1)
-    steps_per_epoch: int = Field(default=50, ge=1)
-    epochs: int = Field(default=100, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    warmup_fraction: float = Field(default=0.03, ge=0, lt=1)
-    gradient_norm: float = Field(default=12.0, gt=0)
-    dice_weight: float = Field(default=1.0, ge=0)
-    cross_entropy_weight: float = Field(default=1.0, ge=0)
-    foreground_fraction: float = Field(default=0.5, ge=0, le=1)
-    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
-    ema: float = Field(default=0.99, ge=0, lt=1)
-    seed: int = 0
-    folds: int = Field(default=5, ge=2)
-    augmentation: AugmentationSpec = AugmentationSpec()
-
-
-class InferenceSpec(Frozen):
-    """How a whole image passes through the network.
-
-    Attributes:
-        mode: `whole` pads the image to the network's divisor, and at least to `patch`, and runs it once, while it has
-            at most `whole_voxels` voxels; a larger image, and `window`, slide `patch`.
-        patch: Window size.
-        overlap: Share of a window that the next one covers again.
-        whole_voxels: Largest padded image run at once.
-        sigma: Standard deviation of the Gaussian blend weight as a share of the window.
-        mirror_axes: Axes of the canonical grid (0 z, 1 y, 2 x) along which the image is also segmented mirrored, and
-            the logits averaged; each doubles the network's time. Only axes that training mirrors as well.
-    """
-
-    mode: Literal["whole", "window"] = "window"
-    patch: Size = (40, 56, 40)
-    overlap: float = Field(default=0.5, ge=0, lt=1)
-    whole_voxels: int = Field(default=400_000, ge=1)
-    sigma: float = Field(default=0.125, gt=0)
-    mirror_axes: tuple[Literal[0, 1, 2], ...] = ()
-
-
-class PostStep(Frozen):
-    """Clean-up of one label, done in this order; zero or False leaves a step out.
-
-    Attributes:
-        label: Label number the step works on.
-        opening_mm: Radius of a spherical opening: removes what is thinner than twice this.
-        closing_mm: Radius of a spherical closing: bridges gaps thinner than twice this.
-        fill_holes: Background enclosed by the label joins it (26-connected label, 6-connected background).
-        largest_component: Keep only the largest 26-connected part.
-        min_component_ml: Drop parts smaller than this.
-    """
-
-    label: int = Field(ge=1)
-    opening_mm: float = Field(default=0.0, ge=0)
-    closing_mm: float = Field(default=0.0, ge=0)
-    fill_holes: bool = False
-    largest_component: bool = False
-    min_component_ml: float = Field(default=0.0, ge=0)
-
-
-class PostSpec(Frozen):
-    """Clean-up steps in the order they are done. Voxels of other labels are never overwritten."""
-
-    steps: tuple[PostStep, ...] = ()
-
-
-class Provenance(Frozen):
-    """Where weights come from, down to what decides their bits.
-
-    Attributes:
-        dataset: Name of the training dataset.
-        licence: Licence of the data, passed on to the weights.
-        training_images: SHA-256 of each training image file by case id.
-        fold: Held-out fold, or None when every case was trained on.
-        steps: Optimiser steps done.
-        seconds: Wall time of training.
-        command: The command that trained it, without paths.
-    """
-
-    dataset: str = ""
-    licence: str = ""
-    training_images: dict[str, str] = Field(default_factory=dict)
-    fold: int | None = None
-    folds: int | None = None
-    seed: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    command: str = ""
-    segloop: str = ""
-    lock: str = ""
-    tensorflow: str = ""
-    keras: str = ""
-    instruction_set: str = ""
-    precision: str = ""
-    threads: int = 0
-    created: str = ""

@@ -11,16 +11,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from segloop.errors import InputError, PlanError
-from segloop.plan.parts import (
-    Frozen,
-    InferenceSpec,
-    LabelSpec,
-    NetworkSpec,
-    PostSpec,
-    PreparationSpec,
-    SeriesRule,
-    TrainingSpec,
-)
+from segloop.plan.learning import TrainingSpec
+from segloop.plan.parts import Frozen, LabelSpec, NetworkSpec, PreparationSpec, SeriesRule
+from segloop.plan.results import InferenceSpec, PostSpec, Region
 
 SCHEMA = 1
 
@@ -35,6 +28,8 @@ class Plan(Frozen):
     schema_: Literal[1] = Field(default=1, alias="schema")
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
     labels: tuple[LabelSpec, ...] = Field(min_length=1)
+    regions: tuple[Region, ...] = ()
+    """Overlapping labels: when given, the network has one sigmoid output for each instead of a softmax over labels."""
     inputs: SeriesRule = SeriesRule()
     preparation: PreparationSpec = PreparationSpec()
     network: NetworkSpec = NetworkSpec()
@@ -47,14 +42,31 @@ class Plan(Frozen):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Plan:
+    def _labelled(self) -> Plan:
         values = [label.value for label in self.labels]
         if len(set(values)) != len(values):
             raise ValueError(f"label numbers repeat: {values}")
-        if self.network.classes != len(values) + 1:
-            raise ValueError(
-                f"network.classes must be {len(values) + 1} (labels and background), not {self.network.classes}"
-            )
+        outputs, what = (len(self.regions), "regions") if self.regions else (len(values) + 1, "labels and background")
+        if self.network.classes != outputs:
+            raise ValueError(f"network.classes must be {outputs} ({what}), not {self.network.classes}")
+        foreign = {n for region in self.regions for n in (*region.labels, region.paints)} - set(values)
+        if foreign:
+            raise ValueError(f"regions name labels the model does not have: {sorted(foreign)}")
+        if self.training.ignore_label in values:
+            raise ValueError(f"training.ignore_label {self.training.ignore_label} is one of the model's labels")
+        for where, numbers in (
+            ("training.label_shares", self.training.label_shares),
+            ("inference.logit_bias", self.inference.logit_bias),
+        ):
+            if numbers and len(numbers) != (len(self.regions) or len(values)):
+                raise ValueError(f"{where} needs one number per label, not {len(numbers)}")
+        unknown = {step.label for step in self.post.steps} - set(values)
+        if unknown:
+            raise ValueError(f"post.steps name labels the model does not have: {sorted(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Plan:
         if self.network.channels != self.inputs.channels:
             raise ValueError(f"network.channels is {self.network.channels}, inputs.channels {self.inputs.channels}")
         if len(self.preparation.normalisation) not in (1, self.network.channels):
@@ -69,9 +81,6 @@ class Plan(Frozen):
         unmirrored = set(self.inference.mirror_axes) - set(self.training.augmentation.mirror_axes)
         if unmirrored:
             raise ValueError(f"inference.mirror_axes names axes that training does not mirror: {sorted(unmirrored)}")
-        unknown = {step.label for step in self.post.steps} - set(values)
-        if unknown:
-            raise ValueError(f"post.steps name labels the model does not have: {sorted(unknown)}")
         return self
 
     @classmethod

@@ -144,14 +144,14 @@ class Pacing(keras.callbacks.Callback):  # type: ignore[misc]
             if run.clock.calibrated(run.pace.timed, run.pace.timed_s, elapsed):
                 begun = Schedule(run.step + 1, run.step, run.progress)
                 run.schedule = begun.refitted(run.step, run.clock.affordable(run.step, pace, elapsed))
-        elif elapsed >= run.clock.training_s or (
+        elif elapsed >= run.clock.training_s:
+            run.schedule = run.schedule.ended(run.step)
+        elif (
             run.step % _REFIT_EVERY == 0
             and run.pace.timed >= _REFIT_EVERY
             and run.clock.must_refit(run.schedule, run.step, pace, elapsed)
         ):
             run.schedule = run.schedule.refitted(run.step, run.clock.affordable(run.step, pace, elapsed))
-            if elapsed >= run.clock.training_s:
-                self.model.stop_training = True
 
 
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]

@@ -45,6 +45,10 @@ class Schedule:
         """The schedule that goes on from here and ends at `total`, at least one step away."""
         return Schedule(max(total, step + 1), step, self.at(step))
 
+    def ended(self, step: int) -> Schedule:
+        """The schedule of a run whose time is up: `step` was the last one."""
+        return Schedule(step, self.step, self.progress)
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:

@@ -28,6 +28,12 @@ def test_a_refit_into_the_past_ends_with_the_next_step() -> None:
     assert Schedule(100).refitted(40, 10).total == 41
 
 
+def test_a_run_whose_time_is_up_has_done_all_its_steps() -> None:
+    ended = Schedule(100, 20, 0.2).ended(99)
+    assert ended.total == 99
+    assert ended.at(99) == 1
+
+
 def test_calibration_takes_a_tenth_of_the_budget_and_at_most_a_minute() -> None:
     short, long = Clock(100, 10), Clock(3600, 20)
     assert not short.calibrated(30, 9.9, 30)
