@@ -19,7 +19,7 @@ _MODULES = re.compile(r"(<!-- modules:start -->\n).*?(<!-- modules:end -->)", re
 _STATUS = (
     (2, "Input or usage", ("usage", "input", "geometry", "labels", "dataset", "bundle.training_case")),
     (3, "Plan", ("plan",)),
-    (4, "Model", ("bundle", "model", "runtime", "backend", "train")),
+    (4, "Model", ("bundle", "weights", "model", "runtime", "backend", "train")),
     (5, "Privacy", ("identity", "pixels")),
     (6, "Service, peer, disk or installation", ("peer", "not_authorised", "disk", "audit", "worker", "job", "setup")),
     (1, "A bug", ("internal",)),
@@ -34,6 +34,27 @@ standard output:
     {"schema": 1, "error": {"code": "…", "message": "…", "found": …, "expected": …, "hint": "…"}}
 
 Codes are stable: a program may rely on them. The exit status follows from the kind of error.
+"""
+
+_CHECKS_HEAD = """# Faults of a dataset
+
+Written by `scripts/reference.py` from `segloop.data.checks.KINDS`; a test compares, and another plants every kind.
+
+`segloop check DATASET` looks for all of these; [the how-to](../how-to/check.md) shows its use. An **error** is something that
+training would fail on or learn wrongly, a **warning** something to look at, a **note** needs nothing. A single fault may be
+milder than its kind where the data leave room for another reading.
+
+With `--json` there is one document on standard output, with exit status 0, or with status 2 and `error`:
+
+    {"schema": 1, "dataset": "…", "errors": 1, "warnings": 0, "notes": 0,
+     "faults": [{"kind": "origin_differs", "severity": "error", "case": "c03", "file": "labelsTr/c03.nii.gz",
+                 "found": [-20.5, -35.0, 12.0], "expected": [-20.0, -35.0, 12.0],
+                 "cause": "…", "mend": "…", "mendable": true, "others": []}],
+     "fixed": {"output": "…", "mended": […], "left": […], "left_out": ["…"]},
+     "error": {"code": "dataset.faulty", "message": "…", "found": 1, "expected": 0, "hint": "…"}}
+
+`case` is empty where the dataset as a whole is at fault, `others` names further cases that are involved, and `fixed` is null
+without `--fix`; `mended` and `left` hold faults in the same form. The kinds are stable: a program may rely on them.
 """
 
 
@@ -83,10 +104,26 @@ def _layers() -> list[str]:
     return [name.strip(" ()") for line in contract["layers"] for name in line.split("|")]
 
 
+def checks_markdown() -> str:
+    """Every kind of fault that the data check knows, under the title of its group."""
+    from segloop.data.checks import GROUPS
+
+    parts = [_CHECKS_HEAD]
+    for title, kinds in GROUPS.items():
+        rows = [
+            f"| `{name}` | {kind.severity} | {kind.cause} | {kind.mend} | {kind.fixed or '-'} |"
+            for name, kind in kinds.items()
+        ]
+        head = "| kind | severity | how it comes about | what to do | what `--fix` does |\n|---|---|---|---|---|\n"
+        parts.append(f"\n## {title}\n\n{head}" + "\n".join(rows) + "\n")
+    return "".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors_markdown,
     "architecture.md": architecture_markdown,
     "reference/commands.md": commands_markdown,
+    "reference/checks.md": checks_markdown,
 }
 
 

@@ -13,7 +13,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from segloop.io.dicom import SeriesRef, read_series, scan
-from segloop.measure import measure_labels
+from segloop.measure import VolumeInterval, measure_labels, with_intervals
 from segloop.plan import Code, LabelSpec
 from segloop.report import (
     Findings,
@@ -69,6 +69,8 @@ SPECS = (
         colour=(90, 200, 90),
     ),
 )
+
+INTERVAL = VolumeInterval(label=1, centre=0.0, lower=-0.2, upper=0.15, seen_ml=(0.1, 5000.0), cases=80)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def write_all(series: SeriesRef, folder: Path, labels: Labels | None = None) -> 
     folder.mkdir(parents=True, exist_ok=True)
     volume = read_series(series)
     mask = mask_for(volume) if labels is None else labels
-    findings = collect(mask, measure_labels(mask, volume, SPECS), SPECS, MODEL, CREATED)
+    measured = with_intervals(measure_labels(mask, volume, SPECS), [INTERVAL])
+    findings = collect(mask, measured, SPECS, MODEL, CREATED)
     images = key_images(volume, mask, SPECS)
     uids = {role: derive_uid(series.series_uid, role) for role in ("seg", "sr", "report", "capture")}
     seg_uid = uids["seg"] if findings.present else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,25 @@ def write_dataset(folder: Path, cases: int = 5) -> Dataset:
     """Noise with one bright ball per case, in the Decathlon's layout."""
     draw = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*(np.arange(16),) * 3, indexing="ij"), -1)
-    entries = []
+    pairs = []
+    for _ in range(cases):
+        inside = np.linalg.norm(grid - draw.uniform(6, 10, 3), axis=-1) < 4
+        pairs.append((draw.normal(0, 10, inside.shape) + 100 * inside, inside))
+    return write_cases(folder, pairs, labels={"0": "background", "1": "ball"})
+
+
+def write_cases(folder: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]], **document: object) -> Dataset:
+    """Images and label maps of 1 mm as cases c0, c1, … of the dataset `balls`, in the Decathlon's layout."""
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
-    for i in range(cases):
-        inside = np.linalg.norm(grid - draw.uniform(6, 10, 3), axis=-1) < 4
-        geometry = Geometry((16, 16, 16))
-        image = Volume((draw.normal(0, 10, inside.shape) + 100 * inside).astype(np.float32), geometry)
-        files.write(image, folder / "imagesTr" / f"c{i}.nii.gz")
-        files.write(Labels(inside.astype(np.uint8), geometry, NAMES), folder / "labelsTr" / f"c{i}.nii.gz")
+    entries = []
+    for i, (image, labels) in enumerate(pairs):
+        geometry = Geometry(image.shape)
+        files.write(Volume(image.astype(np.float32), geometry), folder / "imagesTr" / f"c{i}.nii.gz")
+        files.write(Labels(labels.astype(np.uint8), geometry, NAMES), folder / "labelsTr" / f"c{i}.nii.gz")
         entries.append({"image": f"./imagesTr/c{i}.nii.gz", "label": f"./labelsTr/c{i}.nii.gz"})
-    document = {
-        "name": "balls",
-        "labels": {"0": "background", "1": "ball"},
-        "modality": {"0": "MRI"},
-        "training": entries,
-    }
-    (folder / "dataset.json").write_text(json.dumps(document), "utf-8")
+    described = {"name": "balls", "modality": {"0": "MRI"}, "training": entries, **document}
+    (folder / "dataset.json").write_text(json.dumps(described), "utf-8")
     return Dataset.load(folder)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from segloop.registry import Registry
     from segloop.study import StudyTask
     from segloop.train import fit
-    from segloop.train.crossval import evaluate
+    from segloop.train.evaluation import evaluate
     from segloop.volume import Geometry, Labels, Volume
     from segloop.workflow import StudyResult, process_study
 
@@ -70,7 +70,7 @@ _HOMES = {
     "StudyResult": "workflow",
     "StudyTask": "study",
     "Volume": "volume",
-    "evaluate": "train.crossval",
+    "evaluate": "train.evaluation",
     "fingerprint": "data",
     "fit": "train",
     "make_plan": "data",

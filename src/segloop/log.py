@@ -44,7 +44,9 @@ ALLOWED: Mapping[str, Check] = {
     ),
     **dict.fromkeys(("loss", "dice", "learning_rate", "memory_mb", "fold", "line"), _is_number),
     **dict.fromkeys(("code", "model", "step", "state", "runtime", "precision", "destination", "kind"), _is_word),
-    **dict.fromkeys(("sop_class", "transfer_syntax", "library", "module", "file", "error", "choice"), _is_word),
+    **dict.fromkeys(
+        ("sop_class", "transfer_syntax", "library", "module", "file", "error", "choice", "layer"), _is_word
+    ),
 }
 """Every key a log line may have, with what its value must look like. Tokens are keyed hashes, never UIDs."""
 

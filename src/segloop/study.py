@@ -15,12 +15,9 @@ from pydantic import ValidationError
 
 from segloop.errors import InputError
 from segloop.plan import Frozen
-from segloop.store import write_whole
+from segloop.store import READABLE, write_whole
 
 Record = TypeVar("Record", bound=Frozen)
-
-READABLE = 0o644
-"""Mode of files without identity: the folder they lie in decides who may read them."""
 
 
 class StudyTask(Frozen):
@@ -37,6 +34,7 @@ class StudyTask(Frozen):
         runtime: `auto`, `tensorflow` or `openvino`.
         language: Of the report.
         paper: Of the report.
+        explain: Number of a label whose Seg-Grad-CAM the report shows; None for none. Needs TensorFlow.
     """
 
     source: Path
@@ -48,11 +46,13 @@ class StudyTask(Frozen):
     runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
     language: Literal["en", "zh-CN"] = "en"
     paper: Literal["a4", "letter"] = "a4"
+    explain: int | None = None
 
     @property
     def settings_digest(self) -> str:
         """SHA-256 of what shapes the results besides the images and the model."""
-        text = json.dumps([self.language, self.paper, self.runtime])
+        asked = [] if self.explain is None else [self.explain]
+        text = json.dumps([self.language, self.paper, self.runtime, *asked])
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -272,6 +272,10 @@ class Labels:
         """Cross a process boundary (a mapping proxy cannot by itself)."""
         return Labels, (self.array, self.geometry, dict(self.names))
 
+    def only(self, value: int) -> Labels:
+        """The voxels of one label as 1, everything else 0."""
+        return Labels((self.array == value).astype(np.uint8), self.geometry, {1: self.names.get(value, str(value))})
+
     def reoriented(self, codes: str) -> Labels:
         """The same label map with array axes running closest to `codes`."""
         turn = Reorientation.between(self.geometry, codes)

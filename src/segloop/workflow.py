@@ -27,7 +27,7 @@ from segloop import report
 from segloop.errors import InputError
 from segloop.infer import Bundle, Segmenter
 from segloop.io import dicom, files
-from segloop.measure import Measurement, measure_labels
+from segloop.measure import Measurement, measure_labels, with_intervals
 from segloop.plan import Frozen
 from segloop.registry import Registry
 from segloop.study import (
@@ -39,8 +39,9 @@ from segloop.study import (
     study_key,
     write_record,
 )
+from segloop.volume import Labels, Volume
 
-LABELS, RESULT = "labels.nii.gz", "result.json"
+LABELS, HEAT, RESULT = "labels.nii.gz", "gradcam.nii.gz", "result.json"
 
 
 class Step(NamedTuple):
@@ -124,12 +125,13 @@ def infer(task: StudyTask) -> None:
     segmenter = segmenter_for(task)
     prediction = segmenter(volume)
     files.write(prediction.labels, task.out / LABELS)
+    warnings = (*prediction.warnings, *_explain(task, segmenter, volume, prediction.labels))
     record = InferenceRecord(
         runtime=prediction.runtime,
         precision=prediction.precision,
         choice=segmenter.choice,
         seconds={"read": read, **prediction.seconds},
-        warnings=prediction.warnings,
+        warnings=warnings,
         peak_rss_mb=_peak_rss_mb(),
     )
     write_record(record, task.out / "inference.json")
@@ -142,6 +144,7 @@ def findings(task: StudyTask) -> None:
     labels = files.read_labels(task.out / LABELS, bundle.plan.label_names)
     with _chosen(task) as (selection, series):
         measured = measure_labels(labels, dicom.read_series(series), bundle.plan.labels)
+    measured = with_intervals(measured, bundle.manifest.intervals)
     model = report.ModelStamp(
         name=bundle.manifest.name,
         version=bundle.manifest.version,
@@ -171,6 +174,7 @@ def objects(task: StudyTask) -> None:
             task.out,
             language=task.language,
             paper=task.paper,
+            heat=_heat(task),
         )
     model = found.model
     seconds = {**inference.seconds, "report": time.perf_counter() - started}
@@ -202,6 +206,25 @@ STEPS: tuple[Step, ...] = (
     Step("objects", objects),
 )
 """The walk. Delivery to each destination follows in the service, one durable step per destination."""
+
+
+def _explain(task: StudyTask, segmenter: Segmenter, volume: Volume, labels: Labels) -> tuple[str, ...]:
+    """Write the Seg-Grad-CAM that the task asks for; returns the warning where there is nothing to explain."""
+    (task.out / HEAT).unlink(missing_ok=True)
+    if task.explain is None:
+        return ()
+    if not (labels.array == task.explain).any():
+        return (report.NOT_EXPLAINED,)
+    from segloop.infer.explain import Explainer
+
+    files.write(Explainer(segmenter.bundle)(volume, task.explain, labels.only(task.explain)).heat, task.out / HEAT)
+    return ()
+
+
+def _heat(task: StudyTask) -> tuple[int, Volume] | None:
+    """The label that was explained, and its map."""
+    path = task.out / HEAT
+    return (task.explain, files.read(path)) if task.explain is not None and path.exists() else None
 
 
 def segmenter_for(task: StudyTask) -> Segmenter:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from segloop.errors import SegloopError
 
 _WIDE = 0x1100
 _PROGRESS_AFTER_SECONDS = 2.0
+_BAR = 20
+
+
+class Verdict(NamedTuple):
+    """What a verb returns that did its work and found a failure: its document, and the error that it ends with."""
+
+    document: Mapping[str, Any]
+    error: SegloopError
 
 
 class Console:
@@ -43,14 +52,26 @@ class Console:
             if number == 0:
                 self.say("  ".join("-" * w for w in widths))
 
+    @property
+    def interactive(self) -> bool:
+        """True when a person watches: a bar can be redrawn in place."""
+        return sys.stderr.isatty()
+
     def progress(self, done: int, total: int, text: str = "", seconds_left: float | None = None) -> None:
-        """A bar that is redrawn in place; shown on a terminal for work over two seconds."""
-        if not sys.stderr.isatty() or time.monotonic() - self._started < _PROGRESS_AFTER_SECONDS:
+        """A bar that is redrawn in place, cut to the terminal's width; shown for work over two seconds.
+
+        Args:
+            done: So far.
+            total: In all.
+            text: What is counted, and what else there is to know; its end is what a narrow terminal does not show.
+            seconds_left: Estimate.
+        """
+        if not self.interactive or time.monotonic() - self._started < _PROGRESS_AFTER_SECONDS:
             return
-        share = done / max(total, 1)
-        bar = "█" * int(24 * share) + "░" * (24 - int(24 * share))
-        left = "" if seconds_left is None else f"  {_minutes(seconds_left)} left"
-        sys.stderr.write(f"\r\x1b[2K{bar} {done}/{total}  {text}{left}")
+        filled = int(_BAR * min(1.0, done / max(total, 1)))
+        left = "" if seconds_left is None else f"  {minutes(seconds_left)} left"
+        line = f"{'█' * filled}{'░' * (_BAR - filled)} {done}/{total}{left}  {text}"
+        sys.stderr.write(f"\r\x1b[2K{_cut(line, shutil.get_terminal_size().columns - 1)}")
         sys.stderr.flush()
         self._bar = True
 
@@ -61,13 +82,14 @@ class Console:
             sys.stdout.write(json.dumps(finite({"schema": 1, **(document or {})}), ensure_ascii=False, indent=2) + "\n")
             sys.stdout.flush()
 
-    def error(self, fault: SegloopError) -> None:
-        """A failure: a sentence on standard error, and with `--json` the error document on standard output."""
-        self._clear()
-        if self.json:
-            text = json.dumps(finite({"schema": 1, "error": fault.as_document()}), ensure_ascii=False, indent=2)
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+    def error(self, fault: SegloopError, document: Mapping[str, Any] | None = None) -> None:
+        """A failure: a sentence on standard error, and with `--json` its document on standard output.
+
+        Args:
+            fault: The failure.
+            document: What else the document holds.
+        """
+        self.document({**(document or {}), "error": fault.as_document()})
         sys.stderr.write(f"segloop: {fault.code}: {fault}\n")
         sys.stderr.flush()
 
@@ -97,6 +119,19 @@ def _width(text: str) -> int:
     return sum(2 if ord(c) >= _WIDE else 1 for c in text)
 
 
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(int(max(seconds, 0)), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def _cut(text: str, width: int) -> str:
+    """The text as far as it fits into `width` columns; an ellipsis stands for the rest."""
+    if _width(text) <= width:
+        return text
+    while _width(text) > width - 1:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def minutes(seconds: float) -> str:
+    """A length of time in words: `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole, rest = divmod(int(max(seconds, 0)), 60)
+    hours, whole = divmod(whole, 60)
+    if hours:
+        return f"{hours} h {whole:02d} min"
+    return f"{whole} min {rest:02d} s" if whole else f"{rest} s"

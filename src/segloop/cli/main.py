@@ -16,9 +16,14 @@ VERBS: dict[str, str] = {
     "demo": "the whole loop on a phantom or on a given study",
     "run": "the closed loop on one study, without a server",
     "predict": "masks in the input's own geometry",
+    "check": "every fault of a dataset, before training",
     "plan": "look at a dataset and write the recipe for a model",
     "train": "train a model from a dataset and write its bundle",
+    "cross-validate": "train all folds, score what each held out, and choose from that",
+    "ensemble": "several bundles as one, their probabilities averaged",
     "evaluate": "score a bundle on the cases of a dataset",
+    "explain": "where the network looked, and how sure it is",
+    "export": "a bundle as an artefact that servers and devices run by themselves",
     "convert": "any image or DICOM series to a volume file",
     "phantom": "a DICOM study with exactly known volumes",
     "send": "send DICOM files to a peer",
@@ -36,7 +41,7 @@ _BUG = 1
 
 def verb_module(verb: str) -> ModuleType:
     """The module that implements a verb."""
-    return importlib.import_module(f"segloop.cli.verbs.{verb}")
+    return importlib.import_module(f"segloop.cli.verbs.{verb.replace('-', '_')}")
 
 
 def build_parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
@@ -59,7 +64,7 @@ def build_parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status of INTERFACES: 0, 1, 2, 3, 4, 5, 6 or 130."""
-    from segloop.cli.console import Console
+    from segloop.cli.console import Console, Verdict
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_process()
@@ -88,8 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         console.error(_as_bug(fault))
         return _BUG
-    console.document(document)
-    return 0
+    failure = document.error if isinstance(document, Verdict) else None
+    if failure is None:
+        console.document(document)
+    else:
+        console.error(failure, document.document)
+    return failure.exit_status if failure else 0
 
 
 def _as_bug(fault: Exception) -> SegloopError:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from segloop.data.checks import Fault, check
 from segloop.data.dataset import Case, Dataset, split
 from segloop.data.fingerprint import Fingerprint, fingerprint
 from segloop.data.planner import Budget, make_plan
 
-__all__ = ["Budget", "Case", "Dataset", "Fingerprint", "fingerprint", "make_plan", "split"]
+__all__ = ["Budget", "Case", "Dataset", "Fault", "Fingerprint", "check", "fingerprint", "make_plan", "split"]

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segloop.data.groups import with_groups
 from segloop.data.layouts import LAYOUTS, Case, find
 from segloop.data.terms import label_spec
 from segloop.errors import InputError
 from segloop.io import files
-from segloop.plan import LabelSpec
+from segloop.plan import LabelSpec, Region
 from segloop.volume import Labels, Volume
 
 __all__ = ["LAYOUTS", "PHOTOGRAPHS", "Case", "Dataset", "split"]
@@ -36,12 +37,14 @@ class Dataset:
     Args:
         name: Letters, digits, dots, dashes and underscores only.
         root: The folder.
-        labels: Every label but background, by rising number.
+        labels: Every label but background and the one to ignore, by rising number.
         channels: Channels of each image.
         cases: Sorted by id.
         licence: As the dataset states it; empty when it does not.
         modality: DICOM modality of all images, empty when unstated.
         white_is_one: Masks hold 0 and 255, and 255 stands for label 1.
+        ignore_label: Number of voxels that nobody could tell, and that count nowhere; None when there is none.
+        regions: Overlapping labels, each the union of some numbers; empty when labels exclude each other.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Dataset:
     licence: str = ""
     modality: str = ""
     white_is_one: bool = False
+    ignore_label: int | None = None
+    regions: tuple[Region, ...] = ()
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
@@ -64,13 +69,15 @@ class Dataset:
         found = find(root)
         names, white = (dict(found.labels), False) if found.labels else _names_in_masks(found.cases)
         if found.labels and found.cases[0].label.suffix.lower() in PHOTOGRAPHS:
-            white = set(names) == {1} and _WHITE in _values(found.cases[0].label)
+            white = set(names) == {1} and found.ignore != _WHITE and _WHITE in _values(found.cases[0].label)
         first = found.cases[0]
         name = re.sub(r"[^\w.-]+", "-", found.name).strip("-") or "dataset"
         image = files.read(first.images[0]).array
         channels = len(first.images) * (image.shape[3] if image.ndim == 4 else 1)
         labels = tuple(label_spec(value, text, found.name) for value, text in names.items())
-        return cls(name, root, labels, channels, found.cases, found.licence, found.modality, white)
+        cases = with_groups(root, found.cases)
+        described = found.licence, found.modality, white, found.ignore, found.regions
+        return cls(name, root, labels, channels, cases, *described)
 
     @property
     def label_names(self) -> dict[int, str]:
@@ -158,17 +165,18 @@ class Dataset:
 
     def _read_labels(self, case: Case) -> Labels:
         names = self.label_names
-        labels = files.read_labels(case.label, {**names, _WHITE: _FOREGROUND} if self.white_is_one else names)
+        allowed = names if self.ignore_label is None else {**names, self.ignore_label: "ignore"}
+        labels = files.read_labels(case.label, {**allowed, _WHITE: _FOREGROUND} if self.white_is_one else allowed)
         array = labels.array
         if self.white_is_one:
             array = np.where(array == _WHITE, 1, array).astype(np.uint8)
-        unknown = set(np.unique(array).tolist()) - {0} - set(names)
+        unknown = set(np.unique(array).tolist()) - {0} - set(allowed)
         if unknown:
             raise InputError(
-                f"Case {case.id}: the label map holds {sorted(unknown)[:10]}; the dataset names {sorted(names)}.",
+                f"Case {case.id}: the label map holds {sorted(unknown)[:10]}; the dataset names {sorted(allowed)}.",
                 code="labels.mismatch",
                 found=sorted(unknown)[:10],
-                expected=sorted(names),
+                expected=sorted(allowed),
                 hint="Name the label in dataset.json, or mend the label map.",
             )
         return Labels(array, labels.geometry, names)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segloop.data.naming import Naming, naming
 from segloop.errors import InputError
 from segloop.io import files
+from segloop.plan import Region
 
 LAYOUTS = (
     "a Medical Segmentation Decathlon or nnU-Net folder (dataset.json, imagesTr, labelsTr), "
@@ -24,8 +26,9 @@ LAYOUTS = (
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
 _MASK_SUFFIXES = ("_mask", "_label", "_seg", "_1stHO")
-# A second observer's masks are a yardstick, not training data.
-_OTHER_SUFFIXES = ("_2ndHO",)
+OTHER_SUFFIXES = ("_2ndHO",)
+"""Ends of a second observer's masks, which are a yardstick and not training data."""
+
 # Both eyes of one person: Image_01L and Image_01R.
 _EYES = re.compile(r"^(.*\d)[LR]$")
 _MODALITIES = {
@@ -45,12 +48,14 @@ class Case:
         images: One file, or one per channel in channel order.
         label: The label map's file.
         patient: Who it shows; cases of one patient never fall on two sides of a split. The case itself unless known.
+        site: Where it was acquired; empty unless the dataset says so.
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path
     patient: str
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class Found:
         cases: Sorted by id.
         licence: As stated; empty when it is not.
         modality: DICOM modality, empty when unstated or mixed.
+        ignore: Number of voxels that count nowhere; None when there is none.
+        regions: Overlapping labels as unions of numbers.
     """
 
     name: str
@@ -70,6 +77,8 @@ class Found:
     cases: tuple[Case, ...]
     licence: str = ""
     modality: str = ""
+    ignore: int | None = None
+    regions: tuple[Region, ...] = ()
 
 
 def find(root: Path) -> Found:
@@ -88,11 +97,9 @@ def find(root: Path) -> Found:
         )
     if (root / "imagesTr").is_dir():
         return _decathlon(root)
-    for images in _IMAGE_FOLDERS:
-        for masks in _MASK_FOLDERS:
-            if (root / images).is_dir() and (root / masks).is_dir():
-                return _image_folder(root, root / images, root / masks)
-    if any(_mask_stem(path) for path in _image_files(root)):
+    if pair := folder_pair(root):
+        return _image_folder(root, *pair)
+    if any(mask_stem(path) for path in image_files(root)):
         return _flat_folder(root)
     listing = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())[:8]
     raise InputError(
@@ -104,15 +111,21 @@ def find(root: Path) -> Found:
     )
 
 
+def folder_pair(root: Path) -> tuple[Path, Path] | None:
+    """The folders of images and of masks in an image folder, where both are there."""
+    pairs = ((root / images, root / masks) for images in _IMAGE_FOLDERS for masks in _MASK_FOLDERS)
+    return next((pair for pair in pairs if all(folder.is_dir() for folder in pair)), None)
+
+
 def _decathlon(root: Path) -> Found:
     document = _read_document(root / "dataset.json")
     listed = document.get("training")
     if isinstance(listed, list):
         entries = [_entry(root, item) for item in listed]
     else:
-        entries = [(root / "imagesTr" / label.name, label) for label in _image_files(root / "labelsTr")]
+        entries = [(root / "imagesTr" / label.name, label) for label in image_files(root / "labelsTr")]
     channels: dict[str, list[Path]] = {}
-    for path in _image_files(root / "imagesTr"):
+    for path in image_files(root / "imagesTr"):
         match = re.fullmatch(r"(.+)_(\d{4})", files.stem(path))
         if match:
             channels.setdefault(match[1], []).append(path)
@@ -124,33 +137,38 @@ def _decathlon(root: Path) -> Found:
             missing.append(f"{case} ({'image' if not images else 'label'})")
         cases.append(Case(case, images, label, case))
     if not isinstance(listed, list):
-        stems = {re.sub(r"_\d{4}$", "", files.stem(path)) for path in _image_files(root / "imagesTr")}
-        missing += [f"{stem} (label)" for stem in sorted(stems - {case.id for case in cases})]
+        ids = {case.id for case in cases}
+        # An id may itself end in four digits; only what is no case by its own name can be a channel of one.
+        lone = {files.stem(path) for path in image_files(root / "imagesTr")} - ids
+        missing += [f"{stem} (label)" for stem in sorted({re.sub(r"_\d{4}$", "", stem) for stem in lone} - ids)]
     _require_complete(root, missing, cases)
     _require_equal_channels(root, cases)
     named = document.get("modality") or document.get("channel_names") or {}
+    meant = naming(document, root)
     return Found(
         name=str(document.get("name") or root.name),
-        labels=_label_names(document.get("labels"), root),
+        labels=meant.labels,
         cases=tuple(sorted(cases, key=lambda case: case.id)),
         licence=str(document.get("licence") or document.get("license") or ""),
-        modality=_modality(named.values() if isinstance(named, dict) else [str(named)]),
+        modality=modality_of(named.values() if isinstance(named, dict) else [str(named)]),
+        ignore=meant.ignore,
+        regions=meant.regions,
     )
 
 
 def _image_folder(root: Path, images: Path, masks: Path) -> Found:
-    targets = {_mask_stem(path) or files.stem(path): path for path in _image_files(masks)}
-    sources = {files.stem(path): path for path in _image_files(images)}
+    targets = {mask_stem(path) or files.stem(path): path for path in image_files(masks)}
+    sources = {files.stem(path): path for path in image_files(images)}
     return _paired(root, sources, targets)
 
 
 def _flat_folder(root: Path) -> Found:
     targets, sources = {}, {}
-    for path in _image_files(root):
+    for path in image_files(root):
         stem = files.stem(path)
-        if case := _mask_stem(path):
+        if case := mask_stem(path):
             targets[case] = path
-        elif not stem.endswith(_OTHER_SUFFIXES):
+        elif not stem.endswith(OTHER_SUFFIXES):
             sources[stem] = path
     return _paired(root, sources, targets)
 
@@ -159,28 +177,37 @@ def _paired(root: Path, sources: Mapping[str, Path], targets: Mapping[str, Path]
     missing = [f"{stem} (label)" for stem in sorted(set(sources) - set(targets))]
     missing += [f"{stem} (image)" for stem in sorted(set(targets) - set(sources))]
     cases = tuple(
-        Case(stem, (sources[stem],), targets[stem], match[1] if (match := _EYES.match(stem)) else stem)
-        for stem in sorted(set(sources) & set(targets))
+        Case(stem, (sources[stem],), targets[stem], person(stem)) for stem in sorted(set(sources) & set(targets))
     )
     _require_complete(root, missing, cases)
     path = root / "dataset.json"
     document = _read_document(path) if path.is_file() else {}
+    meant = naming(document, root) if "labels" in document else Naming({})
     return Found(
         name=str(document.get("name") or root.name),
-        labels=_label_names(document["labels"], root) if "labels" in document else {},
+        labels=meant.labels,
         cases=cases,
         licence=str(document.get("licence") or document.get("license") or ""),
+        ignore=meant.ignore,
+        regions=meant.regions,
     )
 
 
-def _image_files(folder: Path) -> list[Path]:
+def person(case_id: str) -> str:
+    """Whom a picture shows, as far as its name says: both eyes belong to one person."""
+    match = _EYES.match(case_id)
+    return match[1] if match else case_id
+
+
+def image_files(folder: Path) -> list[Path]:
     """Images in a folder, sorted; the `._` and `.DS_Store` files that macOS leaves are none."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and files.is_image_file(p))
 
 
-def _mask_stem(path: Path) -> str:
+def mask_stem(path: Path) -> str:
+    """The case of a mask that is named by a suffix; empty when it is not."""
     stem = files.stem(path)
     return next((stem.removesuffix(suffix) for suffix in _MASK_SUFFIXES if stem.endswith(suffix)), "")
 
@@ -214,34 +241,8 @@ def _entry(root: Path, item: Any) -> tuple[Path, Path]:
     return root / str(item["image"]), root / str(item["label"])
 
 
-def _label_names(labels: Any, root: Path) -> dict[int, str]:
-    """Label number to name from `{"1": "liver"}` (Decathlon) or `{"liver": 1}` (nnU-Net); 0 is left out."""
-    pairs = labels.items() if isinstance(labels, dict) else []
-    names: dict[int, str] = {}
-    for key, value in pairs:
-        number, name = (key, value) if str(key).isdigit() else (value, key)
-        if isinstance(number, bool) or not str(number).isdigit() or not str(name).strip():
-            raise InputError(
-                f"`labels` in {root.name}/dataset.json holds {key!r}: {value!r}; a name and one number are needed "
-                "(regions of several labels are not supported).",
-                code="dataset.invalid",
-                found={str(key): value},
-                expected={"1": "name"},
-            )
-        if int(number):
-            names[int(number)] = str(name)
-    if not names:
-        raise InputError(
-            f"{root.name}/dataset.json names no labels.",
-            code="dataset.invalid",
-            found=labels,
-            expected={"0": "background", "1": "name"},
-            hint="Add `labels` with every number that occurs in the label maps.",
-        )
-    return dict(sorted(names.items()))
-
-
-def _modality(channels: Iterable[Any]) -> str:
+def modality_of(channels: Iterable[Any]) -> str:
+    """The DICOM modality that all channel names share; empty when they are unknown or mixed."""
     stated = [str(channel).lower() for channel in channels]
     codes = {
         next((code for code, names in _MODALITIES.items() if set(re.split(r"[^a-z0-9]+", text)) & set(names)), "")

@@ -1,28 +1,62 @@
-"""The U-Net that suits a patch: pooling and kernels per axis, feature maps, and what a training step of it costs."""
+"""The U-Net that suits a patch: pooling and kernels per axis, and as many feature maps as the machine is for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import prod
+from dataclasses import dataclass
 from typing import Literal
 
 from segloop.plan import NetworkSpec, Size
 from segloop.volume import Shape, Vector
 
 _SMALLEST_MAP = 4
-_FIRST_FEATURES = 16
-_MOST_FEATURES = {2: 256, 3: 128}
-_MOST_STAGES = 6
-# Tensors kept per convolution for the way back: its output, the normalised and the activated one.
-_TENSORS = 3
-_BYTES = 4
+# An axis left alone by the others is halved once more only while it stays this long.
+_SMALLEST_SINGLE = 3 * _SMALLEST_MAP
+# Of nnU-Net's residual encoder, from the finest stage down.
+_BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)
 
 
-def network(patch: Shape, spacing_mm: Vector, dims: Literal[2, 3], *, channels: int, classes: int) -> NetworkSpec:
-    """A plain U-Net for this patch.
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large a network may become.
 
-    An axis is halved while its feature map keeps at least 4 voxels and its spacing is less than twice the finest one's,
-    so that voxels become isotropic before the coarse axis is touched. A kernel is 1 along an axis that is still coarse.
+    Args:
+        first: Feature maps at full resolution; each stage below has twice as many.
+        most: Most feature maps of a stage, in 2-D and in 3-D.
+        stages: Most stages.
+        residual: With nnU-Net's residual encoder.
+    """
+
+    first: int
+    most: tuple[int, int]
+    stages: int
+    residual: bool = False
+
+
+PROCESSOR = Scale(16, (256, 128), 6)
+"""Small enough to train on processor cores: half of nnU-Net's width costs a quarter of its time."""
+
+GRAPHICS = Scale(32, (512, 320), 8)
+"""nnU-Net's width."""
+
+LARGE_GRAPHICS = Scale(32, (512, 320), 8, residual=True)
+"""nnU-Net's residual encoder, which its authors advise where there is memory for it (arXiv 2404.09556)."""
+
+
+def network(
+    patch: Shape,
+    spacing_mm: Vector,
+    dims: Literal[2, 3],
+    *,
+    channels: int,
+    classes: int,
+    scale: Scale = PROCESSOR,
+) -> NetworkSpec:
+    """A U-Net for this patch.
+
+    An axis is halved while its feature map keeps at least 4 voxels (6 when it is halved alone) and its spacing is less
+    than twice the finest one's, so that voxels become isotropic before the coarse axis is touched. A kernel is 1 along
+    an axis that is still coarse, but at the bottom.
 
     Source: nnU-Net, `get_pool_and_conv_props`.
     """
@@ -30,12 +64,14 @@ def network(patch: Shape, spacing_mm: Vector, dims: Literal[2, 3], *, channels: 
     axes = [0, 1, 2] if dims == 3 else [1, 2]
     strides: list[Size] = [(1, 1, 1)]
     kernels: list[Size] = [_kernel(spacing, axes)]
-    while len(strides) < _MOST_STAGES:
+    while len(strides) < scale.stages:
         large = [axis for axis in axes if size[axis] >= 2 * _SMALLEST_MAP]
         if not large:
             break
         finest = min(spacing[axis] for axis in large)
         halved = [axis for axis in large if spacing[axis] < 2 * finest]
+        if len(halved) == 1 and size[halved[0]] < _SMALLEST_SINGLE:
+            break
         strides.append(_size(2 if axis in halved else 1 for axis in range(3)))
         for axis in halved:
             size[axis] /= 2
@@ -45,7 +81,8 @@ def network(patch: Shape, spacing_mm: Vector, dims: Literal[2, 3], *, channels: 
         # A U-Net needs one pooling: the smallest patches are padded up to it.
         strides.append(_size(2 if axis in axes else 1 for axis in range(3)))
         kernels.append(_size(3 if axis in axes else 1 for axis in range(3)))
-    features = tuple(min(_FIRST_FEATURES * 2**stage, _MOST_FEATURES[dims]) for stage in range(len(strides)))
+    kernels[-1] = _size(3 if axis in axes else 1 for axis in range(3))
+    features = tuple(min(scale.first * 2**stage, scale.most[dims - 2]) for stage in range(len(strides)))
     return NetworkSpec(
         dims=dims,
         channels=channels,
@@ -54,23 +91,9 @@ def network(patch: Shape, spacing_mm: Vector, dims: Literal[2, 3], *, channels: 
         kernels=tuple(kernels),
         strides=tuple(strides),
         deep_supervision=min(3, len(strides) - 1),
+        block="residual" if scale.residual else "plain",
+        blocks=_BLOCKS[: len(strides)] if scale.residual else (),
     )
-
-
-def activation_bytes(spec: NetworkSpec, patch: Shape, batch: int) -> int:
-    """Bytes of activations that one float32 training step keeps; weights and temporary buffers come on top.
-
-    An upper estimate for planning: bf16 halves it, and a framework that fuses keeps less.
-    """
-    total = 0
-    voxels = prod(patch) * batch
-    for stage, (features, stride) in enumerate(zip(spec.features, spec.strides, strict=True)):
-        voxels //= prod(stride)
-        # Encoder and decoder, and the concatenation that the decoder starts from; the bottom stage has no decoder.
-        passes = 1 if stage == len(spec.features) - 1 else 2
-        total += voxels * features * spec.convolutions * passes * _TENSORS
-        total += voxels * features * 2 if passes == 2 else 0
-    return (total + prod(patch) * batch * (spec.channels + 2 * spec.classes)) * _BYTES
 
 
 def _kernel(spacing: list[float], axes: list[int]) -> Size:

@@ -6,53 +6,43 @@ pooling, kernels, normalisation - and are cut down to a CPU where it is about si
 
 from __future__ import annotations
 
-from math import ceil, prod
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer
-from pydantic import Field
 
 from segloop.data.fingerprint import Fingerprint
-from segloop.data.network import activation_bytes, network
-from segloop.data.rules import mirror_axes, normalisation, post, series_rule
+from segloop.data.reasons import about_cascade, about_coverage, about_size
+from segloop.data.rules import mirroring, normalisation, post, series_rule
+from segloop.data.sizing import COVERED, Budget, Fit, Need, fit_coarser, fit_network
+from segloop.data.teaching import augmentation, foreground, loss
 from segloop.errors import PlanError
-from segloop.plan import (
-    AugmentationSpec,
-    Frozen,
-    InferenceSpec,
-    NetworkSpec,
-    Plan,
-    PreparationSpec,
-    TrainingSpec,
-)
+from segloop.plan import InferenceSpec, NetworkSpec, Plan, PreparationSpec, TrainingSpec
 from segloop.volume import Shape, Vector
+
+__all__ = ["Budget", "Variant", "make_plan"]
+
+Variant = Literal["auto", "full", "low", "cascade"]
+"""At which resolution a 3-D network works: full, low, or first low and then full."""
 
 # An axis this many times coarser than the others is kept finer than its median (nnU-Net's threshold).
 _ANISOTROPY = 3.0
 _ANISOTROPIC_PERCENTILE = 10.0
+# Fewer slices than this tell a 3-D network no more than a 2-D one.
+_FEWEST_SLICES = 5
 # A network normalises over what it sees: far beyond its training patch, a window is closer to what it learnt.
 _WHOLE_PATCHES = 4
-_SMALLEST_EDGE = 8
-
-
-class Budget(Frozen):
-    """What a training step may cost.
-
-    Attributes:
-        memory_bytes: Memory for the activations, gradients and weights of one step.
-        step_voxels: Most voxels in one step. The default keeps a step of the planned networks near two seconds on two
-            CPU cores; give more to an accelerator.
-        size: Patch edge in pixels for 2-D plans; None lets the planner choose, at most 256.
-    """
-
-    memory_bytes: int = Field(default=8 * 2**30, ge=1)
-    step_voxels: int = Field(default=1_500_000, ge=1)
-    size: int | None = Field(default=None, ge=32)
 
 
 def make_plan(
-    facts: Fingerprint, budget: Budget | None = None, *, name: str = "", dims: Literal[2, 3] | None = None
+    facts: Fingerprint,
+    budget: Budget | None = None,
+    *,
+    name: str = "",
+    dims: Literal[2, 3] | None = None,
+    variant: Variant = "auto",
 ) -> Plan:
     """The Plan for data of this fingerprint.
 
@@ -60,55 +50,173 @@ def make_plan(
         facts: What the data are like.
         budget: Memory and work of one step; the default Budget when None.
         name: The model's name; the dataset's in lower case when empty.
-        dims: 2 or 3; what the images have when None. 2 on volumes trains slice by slice.
+        dims: 2 or 3; what the images suggest when None. 2 on volumes trains slice by slice.
+        variant: `full` resolution; `low`, on voxels so coarse that a patch shows a quarter of the image; `cascade`,
+            where a network at low resolution shows what it finds to one at full resolution; `auto` is `cascade` where a
+            patch at full resolution shows less than a quarter of the median image, else `full`.
 
     Raises:
-        PlanError: `plan.memory` when not even the smallest patch fits, `plan.invalid` for a 3-D plan of 2-D images.
+        PlanError: `plan.memory` with the smallest budget that would do; `plan.invalid` for a 3-D plan of 2-D images, or
+            a low or cascade plan where a patch shows a quarter of the image anyway.
     """
     budget = budget or Budget()
-    chosen: Literal[2, 3] = dims or facts.dims
-    if chosen == 3 and facts.dims == 2:
-        raise PlanError("The images have one slice each: a 3-D plan cannot be made from them.", found=2, expected=3)
-    spacing, reasons = _target_spacing(facts)
+    chosen, why_dims = _dimensions(facts, dims)
+    if chosen == 3 and budget.size is not None:
+        raise PlanError(
+            f"A patch edge of {budget.size} pixels was asked for, which only 2-D plans have; this one is 3-D.",
+            found=budget.size,
+            expected=None,
+            hint="Leave out --size, or add --dims 2.",
+        )
+    grid = _grid(facts, budget, chosen, variant)
+    coarse, spacing, fit = None, grid.spacing_mm, grid.fit
+    if grid.guided:
+        coarse = make_plan(facts, budget, name=name, dims=dims, variant="low")
     shapes = _shapes_at(facts, spacing)
-    median = np.median(shapes, axis=0).round().astype(int)
-    patch, spec, batch = _fit(facts, median, spacing or (1.0, 1.0, 1.0), chosen, budget)
-    reasons.append(
-        f"Patch {_by(patch)}, batch {batch}: the median image is {_by(median)} voxels on the target grid, rounded up "
-        f"to the network's divisor {_by(spec.divisor)} and bounded by {budget.step_voxels:,} voxels per step and "
-        f"{budget.memory_bytes / 2**30:.1f} GiB ({activation_bytes(spec, patch, batch) / 2**30:.2f} GiB estimated)."
+    values, why_values = normalisation(facts)
+    axes, pairs, why_mirror = mirroring(
+        {label.spec.value: label.spec.name for label in facts.labels}, facts.regions, photographs=facts.photographs
     )
-    steps, why_values = normalisation(facts)
-    axes, why_mirror = mirror_axes([label.spec.name for label in facts.labels], photographs=facts.photographs)
+    augmented, why_augmented = augmentation(facts, axes, pairs, dims=chosen, spacing_mm=spacing, guided=grid.guided)
+    losses, why_loss = loss(facts)
+    focus, why_focus = foreground(facts, TrainingSpec().foreground_fraction)
+    inference, why_inference = _inference(shapes, fit.patch, fit.network)
     cleaning, why_post = post(facts)
-    inference, why_inference = _inference(shapes, patch, spec)
     return Plan(
         name=name or facts.name.lower(),
         labels=tuple(label.spec for label in facts.labels),
+        regions=facts.regions,
         inputs=series_rule(facts),
-        preparation=PreparationSpec(spacing_mm=spacing, normalisation=steps),
-        network=spec,
-        training=TrainingSpec(patch=patch, batch=batch, augmentation=_augmentation(axes, chosen, spacing)),
+        preparation=PreparationSpec(spacing_mm=spacing, normalisation=values),
+        network=fit.network,
+        training=TrainingSpec(
+            patch=fit.patch,
+            batch=fit.batch,
+            augmentation=augmented,
+            ignore_label=facts.ignore_label,
+            loss=losses,
+            foreground_fraction=focus,
+        ),
         inference=inference,
         post=cleaning,
-        reasons=(*reasons, *why_values, *why_mirror, *why_inference, *why_post),
+        coarse=coarse,
+        reasons=(
+            why_dims,
+            *grid.reasons,
+            *why_values,
+            *why_mirror,
+            *why_augmented,
+            *why_loss,
+            *why_focus,
+            *why_inference,
+            *why_post,
+        ),
     )
 
 
-def _target_spacing(facts: Fingerprint) -> tuple[Vector | None, list[str]]:
+def _dimensions(facts: Fingerprint, asked: Literal[2, 3] | None) -> tuple[Literal[2, 3], str]:
+    if asked == 3 and facts.dims == 2:
+        raise PlanError("The images have one slice each: a 3-D plan cannot be made from them.", found=2, expected=3)
+    if facts.dims == 2:
+        return 2, "2-D network: every image is a single slice."
+    slices = int(np.median([shape[0] for shape in facts.shapes]))
+    if asked == 2:
+        return 2, f"2-D network because it was asked for: each of the {slices} slices (median) is segmented by itself."
+    if asked is None and slices < _FEWEST_SLICES:
+        return 2, f"2-D network: the median image has {slices} slices, too few for the third dimension to tell much."
+    return (
+        3,
+        f"3-D network: the median image has {slices} slices, and what lies above and below a voxel helps to name it.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """What a network works on, and what fits there.
+
+    Args:
+        spacing_mm: Of the training grid; None where each image keeps its own.
+        fit: Patch, batch and network.
+        reasons: Why.
+        guided: The network is the second one of a cascade.
+    """
+
+    spacing_mm: Vector | None
+    fit: Fit
+    reasons: tuple[str, ...]
+    guided: bool = False
+
+
+def _grid(facts: Fingerprint, budget: Budget, dims: Literal[2, 3], variant: Variant) -> _Grid:
+    spacing, why_spacing = _target_spacing(facts)
+    need = _need(facts, spacing, dims)
+    fit = fit_network(need, budget)
+    why: list[str] = []
+    if dims == 3 and variant != "full":
+        try:
+            coarser = fit_coarser(need, fit, budget)
+            if coarser is not None and variant == "low":
+                spacing, why_spacing = _lowered(need, fit, coarser)
+                return _Grid(spacing, coarser[1], (why_spacing, *about_size(*coarser, budget)))
+            if coarser is not None:
+                # The coarse network's labels become channels of the fine one's input, one for each label.
+                guided = replace(need, channels=need.channels + len(facts.labels))
+                why = [about_cascade(need, fit, coarser[0].median)]
+                second = fit_network(guided, budget)
+                return _Grid(spacing, second, (*why, why_spacing, *about_size(guided, second, budget)), guided=True)
+        except PlanError as fault:
+            if variant != "auto":
+                raise
+            why = [f"No cascade, although a patch shows only {about_coverage(need, fit)}: {fault.message}"]
+    if variant in ("low", "cascade"):
+        raise PlanError(
+            f"A coarser plan would win nothing: a patch at full resolution shows {about_coverage(need, fit)}.",
+            found=round(prod(fit.patch) / prod(need.median), 3),
+            expected=f"less than {COVERED} in 3-D",
+            hint="Plan at full resolution.",
+        )
+    return _Grid(spacing, fit, (*why, why_spacing, *about_size(need, fit, budget)))
+
+
+def _need(facts: Fingerprint, spacing: Vector | None, dims: Literal[2, 3]) -> Need:
+    shapes = _shapes_at(facts, spacing)
+    z, y, x = (int(n) for n in np.median(shapes, axis=0).round())
+    return Need(
+        median=(z, y, x),
+        spacing_mm=spacing or (1.0, 1.0, 1.0),
+        voxels=int(shapes.prod(axis=1).sum()),
+        channels=facts.channels,
+        outputs=facts.outputs,
+        dims=dims,
+    )
+
+
+def _lowered(need: Need, fit: Fit, coarser: tuple[Need, Fit]) -> tuple[Vector, str]:
+    z, y, x = (round(d, 4) for d in coarser[0].spacing_mm)
+    why = (
+        f"Spacing {z:g} × {y:g} × {x:g} mm (z, y, x): so coarse that a patch shows a quarter of the median image; "
+        f"at full resolution it would show {about_coverage(need, fit)}."
+    )
+    return (z, y, x), why
+
+
+def _target_spacing(facts: Fingerprint) -> tuple[Vector | None, str]:
     if facts.photographs:
-        return None, ["No resampling: the images carry no spacing, so each keeps its own pixels."]
+        return None, "No resampling: the images carry no spacing, so each keeps its own pixels."
     spacings = np.array(facts.spacings_mm)
     target = np.median(spacings, axis=0)
     shape = np.median(facts.shapes, axis=0)
-    why = "the median over the cases"
+    why = "the median over the cases, so that most images hardly change"
     worst = int(np.argmax(target))
     others = [axis for axis in range(3) if axis != worst]
     if target[worst] > _ANISOTROPY * target[others].max() and shape[worst] * _ANISOTROPY < shape[others].min():
         target[worst] = max(np.percentile(spacings[:, worst], _ANISOTROPIC_PERCENTILE), target[others].max())
-        why += f", axis {'zyx'[worst]} at its {_ANISOTROPIC_PERCENTILE:.0f}th percentile because it is far coarser"
+        why = (
+            f"the median over the cases, but axis {'zyx'[worst]} at its {_ANISOTROPIC_PERCENTILE:.0f}th percentile: "
+            "it is far coarser than the others and thin slices should not be thrown away"
+        )
     z, y, x = (round(float(value), 6) for value in target)
-    return (z, y, x), [f"Spacing {z:g} × {y:g} × {x:g} mm (z, y, x): {why}."]
+    return (z, y, x), f"Spacing {z:g} × {y:g} × {x:g} mm (z, y, x): {why}."
 
 
 def _shapes_at(facts: Fingerprint, spacing: Vector | None) -> Integer[np.ndarray, "cases 3"]:
@@ -119,39 +227,6 @@ def _shapes_at(facts: Fingerprint, spacing: Vector | None) -> Integer[np.ndarray
     return np.asarray(np.maximum(voxels, 1), dtype=int)
 
 
-def _fit(
-    facts: Fingerprint, median: np.ndarray, spacing: Vector, dims: Literal[2, 3], budget: Budget
-) -> tuple[Shape, NetworkSpec, int]:
-    """Largest patch, up to the median image, whose step fits the budget, with its network and batch."""
-    size = [float(n) for n in median]
-    if dims == 2:
-        size = [1.0, *(float(budget.size or min(n, 256)) for n in size[1:])]
-    batch, smallest = (8, 2) if dims == 2 else (4, 2)
-    while True:
-        rounded = (ceil(size[0]), ceil(size[1]), ceil(size[2]))
-        spec = network(rounded, spacing, dims, channels=facts.channels, classes=len(facts.labels) + 1)
-        z, y, x = (ceil(n / d) * d for n, d in zip(rounded, spec.divisor, strict=True))
-        patch = (z, y, x)
-        if batch * prod(patch) <= budget.step_voxels and activation_bytes(spec, patch, batch) <= budget.memory_bytes:
-            return patch, spec, batch
-        if batch > smallest:
-            batch //= 2
-            continue
-        # The axis that covers most of the image gives way first, so that the patch sees as much as it can of each.
-        can = [axis for axis in range(3 - dims, 3) if size[axis] - spec.divisor[axis] >= _SMALLEST_EDGE]
-        if not can:
-            raise PlanError(
-                f"No patch of at least {_SMALLEST_EDGE} voxels along each axis fits {budget.memory_bytes / 2**20:.1f} "
-                f"MiB and {budget.step_voxels:,} voxels; {_by(patch)} does not.",
-                code="plan.memory",
-                found=budget.memory_bytes,
-                expected=activation_bytes(spec, patch, batch),
-                hint="Give more memory with --memory.",
-            )
-        axis = max(can, key=lambda a: (size[a] / median[a], size[a]))
-        size[axis] -= spec.divisor[axis]
-
-
 def _inference(shapes: np.ndarray, patch: Shape, spec: NetworkSpec) -> tuple[InferenceSpec, list[str]]:
     padded = np.ceil(shapes / np.array(spec.divisor)).astype(int) * np.array(spec.divisor)
     if spec.dims == 2:
@@ -159,22 +234,13 @@ def _inference(shapes: np.ndarray, patch: Shape, spec: NetworkSpec) -> tuple[Inf
     largest = int(padded.prod(axis=1).max())
     bound = _WHOLE_PATCHES * prod(patch)
     if largest <= bound:
-        why = f"Whole images at once: the largest has {largest:,} voxels, at most {_WHOLE_PATCHES} training patches."
+        why = (
+            f"Inference on whole images: the largest has {largest:,} voxels, at most {_WHOLE_PATCHES} patches of the "
+            "training, so the network still sees what it learnt on."
+        )
         return InferenceSpec(mode="whole", patch=patch, whole_voxels=bound), [why]
-    why = f"Sliding window: the largest image has {largest:,} voxels, more than {_WHOLE_PATCHES} training patches."
-    return InferenceSpec(mode="window", patch=patch, whole_voxels=bound), [why]
-
-
-def _augmentation(axes: tuple[Literal[0, 1, 2], ...], dims: int, spacing: Vector | None) -> AugmentationSpec:
-    rotation = (180.0, 0.0, 0.0) if dims == 2 else (20.0, 20.0, 20.0)
-    if spacing is None:
-        # Pixels stand for mm: fields as wide as the structures of a photograph.
-        return AugmentationSpec(mirror_axes=axes, rotation_degrees=rotation, elastic_mm=8.0, elastic_smoothness_mm=48.0)
-    scale = max(float(np.median(spacing)), 0.1)
-    return AugmentationSpec(
-        mirror_axes=axes, rotation_degrees=rotation, elastic_mm=3.0 * scale, elastic_smoothness_mm=12.0 * scale
+    why = (
+        f"Inference by a sliding window of one patch: the largest image has {largest:,} voxels, more than "
+        f"{_WHOLE_PATCHES} training patches."
     )
-
-
-def _by(shape: np.ndarray | Shape) -> str:
-    return "×".join(str(int(n)) for n in shape)
+    return InferenceSpec(mode="window", patch=patch, whole_voxels=bound), [why]

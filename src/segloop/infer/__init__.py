@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from segloop.infer.bundle import Bundle, Manifest, load_network
 from segloop.infer.engine import Prediction, Segmenter
+from segloop.infer.ensemble import export_ensemble
 from segloop.infer.export import export_bundle, reissue
 from segloop.infer.runtimes import RUNTIMES, Choice, Runtime, choose, open_runtime
 from segloop.infer.selftest import SelfTestResult, selftest
@@ -24,6 +25,7 @@ __all__ = [
     "blend_weights",
     "choose",
     "export_bundle",
+    "export_ensemble",
     "load_network",
     "open_runtime",
     "reissue",

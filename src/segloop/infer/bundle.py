@@ -7,6 +7,9 @@
     card.md                data, licence, metrics, intended use, limits
     selftest/              caseN-image and caseN-labels
 
+An ensemble has, instead of `weights/`, a folder `members/` with a whole bundle for each network; a cascade has, beside
+`weights/`, a folder `coarse/` with the whole bundle of its first network. The outer manifest lists all their files.
+
 `Bundle(folder)` reads one and checks every byte first; `segloop.infer.export` writes one.
 """
 
@@ -21,6 +24,7 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
 from segloop.errors import ModelError
+from segloop.measure.intervals import VolumeInterval
 from segloop.plan import Frozen, LabelSpec, Plan, Provenance
 from segloop.volume import Labels, Volume
 
@@ -34,6 +38,21 @@ SHIPPED_BYTES = 15 * 2**20
 MANIFEST, PLAN, CARD = "manifest.json", "plan.json", "card.md"
 WEIGHTS, GRAPH = "weights/weights.npz", "weights/openvino.xml"
 SELFTEST = "selftest"
+COARSE = "coarse"
+
+
+class Member(Frozen):
+    """One model of an ensemble.
+
+    Attributes:
+        folder: Of its bundle, below the ensemble's.
+        digest: Of that bundle.
+        weight: Its share of the mean, before all shares are divided by their sum.
+    """
+
+    folder: str = Field(pattern=r"^members/\w[\w.-]*$")
+    digest: str
+    weight: float = Field(default=1.0, gt=0)
 
 
 class Manifest(Frozen):
@@ -49,6 +68,8 @@ class Manifest(Frozen):
         metrics: Numbers of the card that programs compare, such as `mean_dice`.
         plan_digest: `Plan.digest` when the bundle was written; a later segloop, whose Plan has more fields, computes
             another for the same file.
+        members: The models of an ensemble, whose probabilities are averaged; empty for a single model.
+        intervals: How far measured volumes may lie from the truth, label by label; empty when not known.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -60,6 +81,8 @@ class Manifest(Frozen):
     intended_use: str = RESEARCH_USE
     metrics: dict[str, float] = Field(default_factory=dict)
     plan_digest: str
+    members: tuple[Member, ...] = ()
+    intervals: tuple[VolumeInterval, ...] = ()
 
     @field_validator("files")
     @classmethod
@@ -133,8 +156,44 @@ class Bundle:
         """Size of all files."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
+    def members(self) -> tuple[tuple[Bundle, float], ...]:
+        """The bundles of an ensemble with their weights, which sum to 1; empty for a single model.
+
+        Raises:
+            ModelError: `bundle.corrupt` when a member is another than the manifest says, or has other labels.
+        """
+        total = sum(member.weight for member in self.manifest.members)
+        found = [(Bundle(self.path / m.folder), m) for m in self.manifest.members]
+        for bundle, member in found:
+            if bundle.digest != member.digest or bundle.plan.label_names != self.plan.label_names:
+                raise _corrupt(member.folder, f"{bundle.digest} with {bundle.plan.label_names}", member.digest)
+        return tuple((bundle, member.weight / total) for bundle, member in found)
+
+    def coarse(self) -> Bundle:
+        """The bundle of a cascade's first network.
+
+        Raises:
+            ModelError: `bundle.corrupt` when it is absent, or holds another plan than the cascade's.
+        """
+        first = Bundle(self.path / COARSE) if (self.path / COARSE).is_dir() else None
+        if first is None or first.plan != self.plan.coarse:
+            raise _corrupt(COARSE, "absent" if first is None else "of another plan", "the first network of the cascade")
+        return first
+
     def weights(self) -> dict[str, np.ndarray]:
-        """Weights by variable path, float32."""
+        """Weights by variable path, float32.
+
+        Raises:
+            ModelError: `bundle.ensemble` for an ensemble, which has none of its own.
+        """
+        if self.manifest.members:
+            raise ModelError(
+                f"{self.manifest.name} is an ensemble of {len(self.manifest.members)} models.",
+                code="bundle.ensemble",
+                found=len(self.manifest.members),
+                expected="a single model",
+                hint=f"Take one of its members, such as {self.manifest.members[0].folder}.",
+            )
         with np.load(self.path / WEIGHTS, allow_pickle=False) as archive:
             return {name: archive[name].astype(np.float32) for name in archive.files}
 

@@ -13,13 +13,16 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float
 
-from segloop.errors import PlanError
+from segloop.errors import ModelError, PlanError
 from segloop.infer.bundle import Bundle
+from segloop.infer.cascade import Cascade
+from segloop.infer.members import Members, open_members
+from segloop.infer.mirror import LATERAL, exchanged, exchanged_inputs, with_mirroring
 from segloop.infer.runtimes import Runtime, choose, open_runtime
 from segloop.infer.window import axis_profiles, network_shape, total_weights, windows
 from segloop.plan import Plan, Provenance
 from segloop.post import clean
-from segloop.prep import Chain
+from segloop.prep import Chain, Decision, Prepared, Restore
 from segloop.prep.resample import centre_padding
 from segloop.volume import Labels, Reorientation, Shape, Volume
 
@@ -39,7 +42,8 @@ class Prediction:
     Args:
         labels: On the grid the image came on, after the Plan's clean-up, with names.
         probabilities: float32 (z, y, x, class) on the same grid, class 0 being background and class i the Plan's label
-            i - 1; before clean-up. None unless asked for.
+            i - 1, or one class for each of the Plan's regions; with its temperature, without its bias, before clean-up.
+            None unless asked for.
         seconds: Wall time of `prepare`, `network`, `restore`, `post`.
         runtime: What ran the network.
         precision: Of its hidden layers.
@@ -64,21 +68,31 @@ class Segmenter:
         runtime: `auto` (measures once on this machine), a name of `RUNTIMES`, or an opened runtime.
         memory: Bytes that one image may take in the network; None sets no limit. A smaller one turns whole images into
             windows.
+        tta: Also segment the image mirrored along every axis that training mirrored, and average; each axis doubles the
+            network's time.
 
     Attributes:
         bundle: As given.
-        runtime: The opened runtime.
+        plan: The bundle's, with mirroring where asked for.
+        runtime: The opened runtime; `Members` for an ensemble.
         choice: Why this runtime, in one sentence.
 
     Raises:
+        InputError: `usage` when mirroring is asked of a model that was trained without.
         ModelError: `runtime.unavailable`.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str | Runtime = "auto", memory: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, runtime: str | Runtime = "auto", memory: int | None = None, *, tta: bool = False
+    ) -> None:
         self.bundle, self.memory = bundle, memory
+        self.plan = with_mirroring(bundle.plan) if tta else bundle.plan
         if not isinstance(runtime, str):
             self.runtime: Runtime = runtime
             self.choice = f"{runtime.name} was given"
+        elif bundle.manifest.members:
+            members = open_members(bundle, runtime)
+            self.runtime, self.choice = members.mirrored() if tta else members, members.choice
         elif runtime == "auto":
             choice = choose(bundle)
             self.runtime, self.choice = open_runtime(bundle, choice.name), choice.text
@@ -97,10 +111,9 @@ class Segmenter:
                 are not finite.
             PlanError: `plan.memory` when not even one patch fits into the memory allowed.
         """
-        plan = self.bundle.plan
-        Chain(plan).require_applicable(volume)
+        require_applicable(self.plan, self.runtime, volume)
         labels, probabilities, seconds = segment(
-            plan, self.runtime, volume, memory=self.memory, keep_probabilities=keep_probabilities
+            self.plan, self.runtime, volume, memory=self.memory, keep_probabilities=keep_probabilities
         )
         return Prediction(
             labels,
@@ -121,18 +134,89 @@ def segment(
     `Segmenter` without a bundle, and without the question whether the image suits the model.
     """
     seconds: Phases = {}
-    with _timed(seconds, "prepare"):
-        prepared = Chain(plan).prepare(volume)
-    with _timed(seconds, "network"):
-        logits = run_network(plan, runtime, prepared.array, memory)
+    if isinstance(runtime, Members):
+        logits, restore = _together(runtime, volume, memory, seconds)
+    else:
+        logits, restore = _scored(plan, runtime, volume, memory, seconds)
     with _timed(seconds, "restore"):
-        values = tuple(label.value for label in plan.labels)
-        array = prepared.restore.labels(logits, values)
-        probabilities = prepared.restore.probabilities(logits) if keep_probabilities else None
+        decision = Decision.of(plan)
+        array = restore.labels(logits, decision)
+        probabilities = restore.probabilities(logits, decision) if keep_probabilities else None
         labels = Labels(array, volume.geometry, plan.label_names)
     with _timed(seconds, "post"):
         labels = _cleaned(labels, plan)
     return labels, probabilities, seconds
+
+
+def require_applicable(plan: Plan, runtime: Runtime, volume: Volume) -> None:
+    """Refuse an image that the model, or a member of it, was not made for.
+
+    Raises:
+        InputError: `input.not_applicable` with every reason.
+    """
+    for recipe in (plan, *(member.plan for member in runtime.members)) if isinstance(runtime, Members) else (plan,):
+        Chain(recipe).require_applicable(volume)
+
+
+def _scored(
+    plan: Plan, runtime: Runtime, volume: Volume, memory: int | None, seconds: Phases
+) -> tuple[Float[np.ndarray, "z y x k"], Restore]:
+    """Logits on the network's grid, and the way back from there."""
+    with _timed(seconds, "prepare"):
+        prepared = Chain(plan).prepare(volume)
+    if plan.coarse is not None:
+        guides = _first_stage(plan.coarse, runtime, volume, memory, seconds)
+        with _timed(seconds, "prepare"):
+            prepared = Chain(plan).guided(prepared, guides)
+    with _timed(seconds, "network"):
+        logits = run_network(plan, runtime, prepared.array, memory)
+    return logits, prepared.restore
+
+
+def prepared_for(bundle: Bundle, volume: Volume) -> Prepared:
+    """The image as the bundle's network sees it: for a cascade with the labels that its coarse network finds."""
+    chain = Chain(bundle.plan)
+    prepared = chain.prepare(volume)
+    if bundle.plan.coarse is None:
+        return prepared
+    return chain.guided(prepared, Segmenter(bundle.coarse(), "tensorflow")(volume).labels)
+
+
+def _first_stage(plan: Plan, runtime: Runtime, volume: Volume, memory: int | None, seconds: Phases) -> Labels:
+    """What the coarse network of a cascade finds, on the volume's own grid."""
+    if not isinstance(runtime, Cascade):
+        raise ModelError(
+            f"{plan.name} is a cascade of two networks; the runtime {runtime.name} holds one.",
+            code="runtime.unavailable",
+            found=runtime.name,
+            expected="a runtime opened from the bundle",
+        )
+    labels, _, phases = segment(plan, runtime.coarse, volume, memory=memory)
+    for phase, spent in phases.items():
+        seconds[phase] = seconds.get(phase, 0.0) + spent
+    return labels
+
+
+def _together(
+    runtime: Members, volume: Volume, memory: int | None, seconds: Phases
+) -> tuple[Float[np.ndarray, "z y x k"], Restore]:
+    """Scores whose probabilities are the members' weighted mean, on the volume's own grid.
+
+    The grid of the image is the one place where networks of different spacings and dimensions meet. All classes of the
+    whole image are in memory, twice.
+    """
+    total: np.ndarray | None = None
+    for member in runtime.members:
+        logits, restore = _scored(member.plan, member.runtime, volume, memory, seconds)
+        with _timed(seconds, "restore"):
+            probabilities = restore.probabilities(logits, Decision.of(member.plan))
+            probabilities *= np.float32(member.weight)
+            total = probabilities if total is None else total + probabilities
+    assert total is not None  # an ensemble has members
+    plain = Decision.of(runtime.members[0].plan).uncalibrated
+    with _timed(seconds, "restore"):
+        scores = np.moveaxis(plain.scores(np.moveaxis(total, -1, 0)), 0, -1)
+    return scores, Restore.unmoved(volume.geometry)
 
 
 def _cleaned(labels: Labels, plan: Plan) -> Labels:
@@ -147,12 +231,20 @@ def _cleaned(labels: Labels, plan: Plan) -> Labels:
 def run_network(
     plan: Plan, runtime: Runtime, array: Float[np.ndarray, "z y x c"], memory: int | None = None
 ) -> Float[np.ndarray, "z y x k"]:
-    """Logits of a prepared image, float32, of its size; the mean over the mirrored images that the Plan asks for."""
+    """Logits of a prepared image, float32, of its size; the mean over the mirrored images that the Plan asks for.
+
+    In an image mirrored from left to right a left structure looks like a right one: the labels that a coarse network
+    found of lateral pairs change places on the way there, and the outputs on the way back.
+    """
     axes = plan.inference.mirror_axes
     mirrored = [flips for count in range(len(axes) + 1) for flips in combinations(axes, count)]
     total = _logits(plan, runtime, array, memory)
     for flips in mirrored[1:]:
-        total = total + np.flip(_logits(plan, runtime, np.flip(array, flips), memory), flips)
+        image = np.flip(array, flips)
+        if LATERAL in flips:
+            image = image[..., exchanged_inputs(plan)]
+        logits = np.flip(_logits(plan, runtime, image, memory), flips)
+        total = total + (logits[..., exchanged(plan)] if LATERAL in flips else logits)
     return total / len(mirrored) if len(mirrored) > 1 else total
 
 
@@ -220,7 +312,7 @@ def _slices(runtime: Runtime, stack: Float[np.ndarray, "z y x c"]) -> Float[np.n
 
 
 def _bytes(plan: Plan, shape: Shape) -> int:
-    from segloop.data.network import activation_bytes
+    from segloop.data.cost import activation_bytes
 
     return activation_bytes(plan.network, shape, 1)
 
@@ -229,4 +321,4 @@ def _bytes(plan: Plan, shape: Shape) -> int:
 def _timed(seconds: Phases, phase: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
-    seconds[phase] = time.perf_counter() - started
+    seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started

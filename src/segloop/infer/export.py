@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segloop.errors import InputError, ModelError
+from segloop.errors import ModelError
 from segloop.infer.bundle import (
     CARD,
+    COARSE,
     GRAPH,
-    MANIFEST,
     PLAN,
     RESEARCH_USE,
     SELFTEST,
@@ -26,7 +23,10 @@ from segloop.infer.bundle import (
     Manifest,
     network_of,
 )
-from segloop.infer.engine import segment
+from segloop.infer.cascade import Cascade
+from segloop.infer.runtimes.base import Runtime, open_runtime
+from segloop.infer.writing import bundle_folder, write_cases, write_manifest
+from segloop.measure.intervals import VolumeInterval
 from segloop.plan import Plan, Provenance
 from segloop.volume import Labels, Volume
 
@@ -48,6 +48,7 @@ def export_bundle(  # noqa: PLR0913 - one argument per part of a bundle
     metrics: Mapping[str, float] | None = None,
     intended_use: str = RESEARCH_USE,
     max_bytes: int | None = None,
+    coarse: Bundle | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and return it opened.
 
@@ -67,86 +68,105 @@ def export_bundle(  # noqa: PLR0913 - one argument per part of a bundle
         metrics: Numbers to keep in the manifest.
         intended_use: Sentence shown on reports.
         max_bytes: Refuse to write a larger bundle; `SHIPPED_BYTES` for one that travels inside the package.
+        coarse: The first network of a cascade, which becomes a part of the bundle.
 
     Raises:
         ModelError: `bundle.corrupt` when a weight is not finite or too large for float16, or the network is another
             than the plan's; `bundle.too_large`; `backend.mismatch`.
         InputError: `usage` when something that is no bundle stands at `path`.
     """
-    _require_replaceable(path)
-    folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    if (coarse.plan if coarse else None) != plan.coarse:
+        raise ModelError(
+            f"{plan.name} {'needs' if plan.coarse else 'has no'} first network{' of its own plan' if coarse else ''}.",
+            code="bundle.corrupt",
+            found=coarse.plan.name if coarse else None,
+            expected=plan.coarse.name if plan.coarse else None,
+        )
+    with bundle_folder(path, max_bytes) as folder:
         (folder / "weights").mkdir(parents=True)
-        (folder / SELFTEST).mkdir()
         (folder / PLAN).write_text(plan.to_json(), "utf-8")
         (folder / CARD).write_text(card, "utf-8")
         weights = _half(plan, network)
         np.savez(folder / WEIGHTS, **weights)  # type: ignore[arg-type]  # numpy's stub takes keyword arrays for flags
         exact = network_of(plan, {name: array.astype(np.float32) for name, array in weights.items()})
         _write_graph(exact, folder / GRAPH)
-        _write_cases(plan, exact, selftest, folder / SELFTEST)
+        if coarse is not None:
+            shutil.copytree(coarse.path, folder / COARSE)
+        write_cases(plan, exactly(exact, coarse), selftest, folder / SELFTEST)
         manifest = Manifest(
             schema=1,
             name=plan.name,
             version=version,
             labels=plan.labels,
-            files={f.relative_to(folder).as_posix(): _sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()},
+            files={},
             provenance=provenance,
             intended_use=intended_use,
             metrics=dict(metrics or {}),
             plan_digest=plan.digest,
         )
-        _write_manifest(folder, manifest)
-        _require_size(Bundle(folder), max_bytes)
-        _move_into_place(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        write_manifest(folder, manifest)
     return Bundle(path)
 
 
-def reissue(source: Bundle, path: Path, *, card: str, metrics: Mapping[str, float]) -> Bundle:
-    """The same model under a card and metrics found after its export, such as cross-validated figures.
+def reissue(
+    source: Bundle,
+    path: Path,
+    *,
+    card: str,
+    metrics: Mapping[str, float],
+    plan: Plan | None = None,
+    intervals: Sequence[VolumeInterval] | None = None,
+) -> Bundle:
+    """The same network under what was found after its export: card, metrics, and decisions made out of fold.
 
-    Plan, weights and self-test keep their bytes; card, manifest and with it the digest are new.
+    Weights keep their bytes; so do plan and self-test unless another plan is given.
 
     Args:
-        source: A checked bundle.
+        source: A checked bundle of a single model.
         path: Folder to write; an older bundle there is replaced.
         card: Model card, Markdown.
         metrics: Numbers to keep in the manifest, instead of the ones there.
+        plan: The recipe with other `inference`, `post` or `reasons`; the self-test's labels are then made anew.
+        intervals: Of volumes; None keeps the ones there.
 
     Raises:
-        ModelError: `bundle.corrupt`.
+        ModelError: `bundle.corrupt`, also when the plan needs another network or preparation; `bundle.ensemble`.
         InputError: `usage` when something that is no bundle stands at `path`.
     """
-    _require_replaceable(path)
-    folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    changed: dict[str, Any] = {"metrics": dict(metrics)}
+    if intervals is not None:
+        changed["intervals"] = tuple(intervals)
+    with bundle_folder(path) as folder:
         shutil.copytree(source.path, folder)
         (folder / CARD).write_text(card, "utf-8")
-        files = {**source.manifest.files, CARD: _sha256(folder / CARD)}
-        _write_manifest(folder, source.manifest.model_copy(update={"files": files, "metrics": dict(metrics)}))
-        Bundle(folder)
-        _move_into_place(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if plan is not None and plan != source.plan:
+            _require_same_network(source.plan, plan)
+            network = network_of(plan, source.weights())
+            (folder / PLAN).write_text(plan.to_json(), "utf-8")
+            runtime = exactly(network, source.coarse() if plan.coarse else None)
+            write_cases(plan, runtime, [image for image, _ in source.selftest_cases()], folder / SELFTEST)
+            changed |= {"plan_digest": plan.digest, "name": plan.name, "labels": plan.labels}
+        write_manifest(folder, source.manifest.model_copy(update=changed))
     return Bundle(path)
 
 
-def _require_replaceable(path: Path) -> None:
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise InputError(
-            f"{path.name} exists and is no bundle; it is not replaced.",
-            code="usage",
-            found=path.name,
-            hint="Choose another folder, or remove this one.",
+def _require_same_network(before: Plan, now: Plan) -> None:
+    if any(getattr(before, part) != getattr(now, part) for part in ("network", "preparation", "regions", "coarse")):
+        raise ModelError(
+            f"The weights of {before.name} belong to another network or preparation than the plan's.",
+            code="bundle.corrupt",
+            found=now.network.model_dump(mode="json"),
+            expected=before.network.model_dump(mode="json"),
+            hint="Change inference, post-processing or reasons only; train again for anything else.",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    document = manifest.model_dump(mode="json", by_alias=True)
-    (folder / MANIFEST).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+def exactly(network: keras.Model, coarse: Bundle | None = None) -> Runtime:
+    """The network as it is; behind the coarse one of a cascade, in float32, where there is one."""
+    from segloop.infer.runtimes.tensorflow import TensorFlow
+
+    fine = TensorFlow(network)
+    return fine if coarse is None else Cascade(open_runtime(coarse, "tensorflow"), fine)
 
 
 def _half(plan: Plan, network: keras.Model) -> Weights:
@@ -190,43 +210,3 @@ def _write_graph(network: keras.Model, path: Path) -> None:
         network.export(folder, format="tf_saved_model", verbose=False)
         graph = openvino.Core().read_model(folder)
         openvino.save_model(graph, str(path), compress_to_fp16=True)
-
-
-def _write_cases(
-    plan: Plan, network: keras.Model, cases: Sequence[Volume | tuple[Volume, Labels]], folder: Path
-) -> None:
-    from segloop.infer.runtimes.tensorflow import TensorFlow
-    from segloop.io import files
-
-    runtime = TensorFlow(network)
-    for number, case in enumerate(cases):
-        image, labels = case if isinstance(case, tuple) else (case, segment(plan, runtime, case)[0])
-        # Colour and other channels: a format per kind, all of them read back without loss.
-        flat = image.array.shape[0] == 1 and image.channels == 3 and image.array.dtype == np.uint8
-        suffix = "png" if flat else "nii.gz"
-        files.write(image, folder / f"case{number}-image.{suffix}")
-        files.write(labels, folder / f"case{number}-labels.nii.gz")
-
-
-def _require_size(bundle: Bundle, max_bytes: int | None) -> None:
-    if max_bytes is not None and bundle.size_bytes > max_bytes:
-        raise ModelError(
-            f"The bundle has {bundle.size_bytes / 2**20:.1f} MiB; {max_bytes / 2**20:.1f} MiB are allowed.",
-            code="bundle.too_large",
-            found=bundle.size_bytes,
-            expected=max_bytes,
-            hint="Plan a network with fewer features, or smaller self-test cases.",
-        )
-
-
-def _move_into_place(folder: Path, path: Path) -> None:
-    """Replace `path` by `folder`; the older bundle is gone only after the new one stands."""
-    older = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
-    if path.exists():
-        path.rename(older)
-    folder.rename(path)
-    shutil.rmtree(older, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

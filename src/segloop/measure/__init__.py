@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segloop.measure.agreement import bootstrap_interval, dice, hausdorff_mm, surface_dice
 from segloop.measure.diameters import Diameter, diameters
+from segloop.measure.intervals import VolumeInterval, with_intervals
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.measure.shape import measure_labels, parts
 
@@ -11,6 +12,7 @@ __all__ = [
     "Diameter",
     "Measurement",
     "Quantity",
+    "VolumeInterval",
     "bootstrap_interval",
     "diameters",
     "dice",
@@ -18,4 +20,5 @@ __all__ = [
     "measure_labels",
     "parts",
     "surface_dice",
+    "with_intervals",
 ]

@@ -1,11 +1,11 @@
-"""The parts U-Nets are built of: instance normalisation, convolution, up-sampling.
+"""The parts U-Nets are built of: instance normalisation, convolution, residual block, attention gate, up-sampling.
 
 Every layer takes and gives channels-last tensors of rank 4 (2-D) or 5 (3-D).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -107,8 +107,16 @@ class PixelShuffleUp(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "features": self.features, "stride": self.stride, "seed": self.seed}
 
 
-def convolution(
-    inputs: KerasTensor, features: int, kernel: Axes, *, name: str, seed: int, stride: Axes | None = None, dtype: Any
+def convolution(  # noqa: PLR0913 - what a convolution is
+    inputs: KerasTensor,
+    features: int,
+    kernel: Axes,
+    *,
+    name: str,
+    seed: int,
+    stride: Axes | None = None,
+    activate: bool = True,
+    dtype: Any,
 ) -> KerasTensor:
     """Convolution, instance normalisation, leaky ReLU: the step every stage repeats.
 
@@ -121,6 +129,7 @@ def convolution(
         name: Prefix of the layers' names, and so of their variables' paths.
         seed: Of the initial weights.
         stride: Down-sampling along each spatial axis; None keeps the size.
+        activate: End with the leaky ReLU; without, with the normalisation.
         dtype: Keras dtype policy of the layers.
     """
     kind = keras.layers.Conv2D if len(kernel) == 2 else keras.layers.Conv3D
@@ -136,4 +145,77 @@ def convolution(
         dtype=dtype,
     )(inputs)
     x = InstanceNormalization(name=f"{name}_norm", dtype=dtype)(x)
-    return keras.layers.LeakyReLU(negative_slope=0.01, name=f"{name}_act", dtype=dtype)(x)
+    return _activation(name, dtype)(x) if activate else x
+
+
+def residual_block(
+    inputs: KerasTensor,
+    features: int,
+    kernel: Axes,
+    *,
+    name: str,
+    seeds: Iterator[int],
+    stride: Axes | None = None,
+    dtype: Any,
+) -> KerasTensor:
+    """Two convolutions with a way around them: what goes in is added before the last leaky ReLU.
+
+    The way around keeps its input as it is where it can. Where the size changes it takes the mean over each stride's
+    voxels, so that none is skipped; where the number of channels changes, a 1x1 convolution and a normalisation.
+
+    Args:
+        inputs: Channels-last tensor.
+        features: Channels of the output.
+        kernel: Of both convolutions, along each spatial axis.
+        name: Prefix of the layers' names.
+        seeds: Of the initial weights, drawn one after the other.
+        stride: Of the first convolution; None keeps the size.
+        dtype: Keras dtype policy of the layers.
+
+    Source: He et al., arXiv 1512.03385; the way around as in nnU-Net's residual encoder (`BasicBlockD`), Isensee et
+    al., arXiv 2404.09556.
+    """
+    x = convolution(inputs, features, kernel, name=f"{name}a", seed=next(seeds), stride=stride, dtype=dtype)
+    x = convolution(x, features, kernel, name=f"{name}b", seed=next(seeds), activate=False, dtype=dtype)
+    around = inputs
+    if stride is not None and prod(stride) > 1:
+        pooling = keras.layers.AveragePooling2D if len(kernel) == 2 else keras.layers.AveragePooling3D
+        around = pooling(stride, name=f"{name}_around_pool", dtype=dtype)(around)
+    if around.shape[-1] != features:
+        point = (1,) * len(kernel)
+        around = convolution(
+            around, features, point, name=f"{name}_around", seed=next(seeds), activate=False, dtype=dtype
+        )
+    x = keras.layers.Add(name=f"{name}_sum", dtype=dtype)([x, around])
+    return _activation(name, dtype)(x)
+
+
+def attention_gate(
+    skip: KerasTensor, gating: KerasTensor, *, name: str, seeds: Iterator[int], dtype: Any
+) -> KerasTensor:
+    """A skip connection of which each voxel is weighted, 0 to 1, by how it fits what the decoder saw.
+
+    Additive attention: `skip * sigmoid(psi . relu(W [skip, gating] + b) + c)`, where W is a 1x1 convolution to half of
+    the skip's channels and psi another one to a single channel. The gating signal is the decoder's after up-sampling,
+    so the weights need no interpolation.
+
+    Args:
+        skip: Of the encoder.
+        gating: Of the decoder, at the same resolution.
+        name: Prefix of the layers' names.
+        seeds: Of the initial weights.
+        dtype: Keras dtype policy of the layers.
+
+    Source: Oktay et al., arXiv 1804.03999, equation 1; there the skip is down-sampled to the gating signal instead.
+    """
+    kind = keras.layers.Conv2D if len(skip.shape) == 4 else keras.layers.Conv3D
+    draws = [keras.initializers.HeNormal(seed=next(seeds)) for _ in range(2)]
+    both = keras.layers.Concatenate(name=f"{name}_join", dtype=dtype)([skip, gating])
+    x = kind(max(1, skip.shape[-1] // 2), 1, kernel_initializer=draws[0], name=f"{name}_both", dtype=dtype)(both)
+    x = keras.layers.ReLU(name=f"{name}_act", dtype=dtype)(x)
+    x = kind(1, 1, kernel_initializer=draws[1], activation="sigmoid", name=f"{name}_weight", dtype=dtype)(x)
+    return keras.layers.Multiply(name=f"{name}_gated", dtype=dtype)([skip, x])
+
+
+def _activation(name: str, dtype: Any) -> keras.layers.Layer:
+    return keras.layers.LeakyReLU(negative_slope=0.01, name=f"{name}_act", dtype=dtype)

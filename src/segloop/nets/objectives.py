@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import KerasTensor, ops
+
+from segloop.nets.targets import Targets, thinned
 
 
 class DiceCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
@@ -44,7 +45,7 @@ class DiceCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
             y_true: Label indices (b, z, y, x) or (b, y, x), 0 background.
             y_pred: Logits (…, classes).
         """
-        target = ops.one_hot(_thinned(ops.cast(y_true, "int32"), y_pred.shape), self.classes, dtype="float32")
+        target = ops.one_hot(thinned(ops.cast(y_true, "int32"), y_pred.shape), self.classes, dtype="float32")
         logits = ops.cast(y_pred, "float32")
         log_probability = ops.log_softmax(logits, axis=-1)
         entropy = -ops.sum(target * log_probability) / ops.cast(ops.size(target) // self.classes, "float32")
@@ -67,27 +68,30 @@ class DiceCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
 
 
 class StreamingDice(keras.metrics.Metric):  # type: ignore[misc]
-    """Dice of each label over all voxels seen since the last reset, from logits and label indices.
+    """Dice of each label over all voxels seen since the last reset, from logits and classes.
 
     Pooling over voxels needs no case to be held in memory; it weighs large structures more than a mean over cases
     would.
 
     Args:
         classes: Output channels, background included.
+        targets: How classes become channels; None when each is its own.
     """
 
-    def __init__(self, classes: int, name: str = "dice") -> None:
+    def __init__(self, classes: int, name: str = "dice", targets: Targets | None = None) -> None:
         super().__init__(name=name, dtype="float32")
-        self.classes = classes
+        self.classes, self.targets = classes, targets or Targets(classes)
         self.overlap = self.add_weight(shape=(classes,), initializer="zeros", name="overlap")
         self.total = self.add_weight(shape=(classes,), initializer="zeros", name="total")
 
     def update_state(self, y_true: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor | None = None) -> None:
-        """Add one batch: label indices (b, …) and logits (b, …, classes); weights are not supported."""
+        """Add one batch: classes (b, …) and logits (b, …, outputs); weights are not supported."""
         if sample_weight is not None:
             raise ValueError("StreamingDice counts voxels and takes no sample_weight.")
-        truth = ops.one_hot(ops.cast(y_true, "int32"), self.classes, dtype="float32")
-        guess = ops.one_hot(ops.argmax(y_pred, axis=-1), self.classes, dtype="float32")
+        truth, counted = self.targets.hot(y_true, y_pred.shape)
+        guess = self.targets.found(y_pred)
+        if counted is not None:
+            guess = guess * counted
         pooled = tuple(range(len(y_pred.shape) - 1))
         self.overlap.assign_add(ops.sum(truth * guess, axis=pooled))
         self.total.assign_add(ops.sum(truth, axis=pooled) + ops.sum(guess, axis=pooled))
@@ -97,9 +101,9 @@ class StreamingDice(keras.metrics.Metric):  # type: ignore[misc]
         return ops.mean(self.per_label())
 
     def per_label(self) -> KerasTensor:
-        """Dice of each label but background, (classes - 1,)."""
+        """Dice of each label but background, (classes - 1,), or of each region."""
         empty = ops.cast(ops.equal(self.total, 0), "float32")
-        return ((2 * self.overlap + empty) / (self.total + empty))[1:]
+        return ((2 * self.overlap + empty) / (self.total + empty))[self.targets.first :]
 
 
 def deep_supervision(resolutions: int) -> tuple[float, ...]:
@@ -110,11 +114,3 @@ def deep_supervision(resolutions: int) -> tuple[float, ...]:
     """
     total = sum(0.5**i for i in range(resolutions))
     return tuple(0.5**i / total for i in range(resolutions))
-
-
-def _thinned(labels: KerasTensor, shape: Sequence[int | None]) -> KerasTensor:
-    """Labels at the resolution of a tensor of `shape` (b, …, classes)."""
-    steps = [1]
-    for fine, coarse in zip(labels.shape[1:], shape[1:-1], strict=True):
-        steps.append(1 if fine is None or coarse is None else fine // coarse)
-    return labels[tuple(slice(None, None, step) for step in steps)]

@@ -33,6 +33,24 @@ class Part:
     hu: float
 
 
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How dense a phantom's liver and lesions are drawn.
+
+    Args:
+        liver_hu: Lowest and highest density of the liver.
+        below_hu: How much darker than the liver a lesion is, lowest and highest.
+    """
+
+    liver_hu: tuple[float, float] = (97.0, 113.0)
+    below_hu: tuple[float, float] = (50.0, 75.0)
+
+
+VARIED = Contrast((85.0, 127.0), (32.0, 95.0))
+"""Wider than phantoms for trying are: what learns from it must find a lesion's border between what lies on its two
+sides, and cannot get by with one threshold for all."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
     """One abdomen.
@@ -50,7 +68,7 @@ class Anatomy:
     lesions: tuple[Part, ...]
 
 
-def draw_anatomy(rng: np.random.Generator, lesions: int | None = None) -> Anatomy:
+def draw_anatomy(rng: np.random.Generator, lesions: int | None = None, contrast: Contrast | None = None) -> Anatomy:
     """A random abdomen with `lesions` liver lesions (0 to 5; drawn when None).
 
     Raises:
@@ -60,10 +78,11 @@ def draw_anatomy(rng: np.random.Generator, lesions: int | None = None) -> Anatom
         raise InputError(
             f"A phantom has 0 to {MAX_LESIONS} lesions, not {lesions}.", code="usage", found=lesions, expected="0 to 5"
         )
+    contrast = contrast or Contrast()
     count = int(rng.integers(0, MAX_LESIONS + 1)) if lesions is None else lesions
-    liver = Part(_liver(rng), rng.uniform(97, 113))
+    liver = Part(_liver(rng), rng.uniform(*contrast.liver_hu))
     surroundings = (*_trunk(rng), *_skeleton(rng), *_organs(rng, liver.hu))
-    return Anatomy(surroundings, liver, _vessels(rng, liver), _lesions(rng, liver, count))
+    return Anatomy(surroundings, liver, _vessels(rng, liver), _lesions(rng, liver, count, contrast))
 
 
 def _around(rng: np.random.Generator, centre: Vector, jitter: float) -> Vector:
@@ -152,13 +171,13 @@ def _vessels(rng: np.random.Generator, liver: Part) -> tuple[Part, ...]:
     return tuple(tubes)
 
 
-def _lesions(rng: np.random.Generator, liver: Part, count: int) -> tuple[Part, ...]:
+def _lesions(rng: np.random.Generator, liver: Part, count: int, contrast: Contrast) -> tuple[Part, ...]:
     # Five large lesions may leave no room for each other (about 1 draw in 3000): then all are drawn again.
     for _ in range(_DRAWS):
         placed: list[Part] = []
         volumes = np.exp(rng.uniform(np.log(LESION_ML[0]), np.log(LESION_ML[1]), count))
         for volume_ml in sorted((float(v) for v in volumes), reverse=True):
-            lesion = _lesion(rng, liver, volume_ml, placed)
+            lesion = _lesion(rng, liver, volume_ml, placed, contrast)
             if lesion is None:
                 break
             placed.append(lesion)
@@ -167,14 +186,16 @@ def _lesions(rng: np.random.Generator, liver: Part, count: int) -> tuple[Part, .
     raise SegloopError(f"{_DRAWS} draws of {count} lesions found no room in the liver.")
 
 
-def _lesion(rng: np.random.Generator, liver: Part, volume_ml: float, placed: list[Part]) -> Part | None:
+def _lesion(
+    rng: np.random.Generator, liver: Part, volume_ml: float, placed: list[Part], contrast: Contrast
+) -> Part | None:
     """A lesion of exactly this volume away from the liver's edge and the others; None when no place was found."""
     organ = liver.solid
     assert isinstance(organ, Lobes)
     ratios = np.exp(rng.uniform(-0.18, 0.18, 3))
     semi = ratios / np.prod(ratios) ** (1 / 3) * (volume_ml * 1000 * 3 / (4 * pi)) ** (1 / 3)
     degrees = _degrees(rng, 180)
-    hu = liver.hu - rng.uniform(50, 75)
+    hu = liver.hu - rng.uniform(*contrast.below_hu)
     for _ in range(_ATTEMPTS):
         lobe = organ.first if rng.random() < 0.75 else organ.second
         lesion = Quadric.ellipsoid(lobe.centre_mm + rng.uniform(-1, 1, 3) * lobe.half_extent_mm, semi, degrees)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from segloop.phantom.anatomy import Anatomy, Part, draw_anatomy
+from segloop.phantom.anatomy import Anatomy, Contrast, Part, draw_anatomy
 from segloop.phantom.identity import Identity, draw_identity
 from segloop.phantom.solids import coverage
 from segloop.plan import Code, Frozen, LabelSpec
@@ -105,20 +105,23 @@ class Phantom:
     identity: Identity
 
 
-def generate(seed: int, lesions: int | None = None, scan: Scan | None = None) -> Phantom:
+def generate(
+    seed: int, lesions: int | None = None, scan: Scan | None = None, contrast: Contrast | None = None
+) -> Phantom:
     """The phantom of a seed; equal arguments give equal voxels.
 
     Args:
         seed: Not negative.
         lesions: 0 to 5; drawn from the seed when None.
         scan: Grid and noise.
+        contrast: Density of liver and lesions.
 
     Raises:
         InputError: `usage` when `lesions` is out of range.
     """
     scan = scan or Scan()
     rng = np.random.default_rng(seed)
-    anatomy = draw_anatomy(rng, lesions)
+    anatomy = draw_anatomy(rng, lesions, contrast)
     exact, labels = _paint(anatomy, scan.grid)
     sd = float(rng.uniform(9, 13)) if scan.noise_hu is None else scan.noise_hu
     array = np.clip(np.rint(exact + sd * _noise(rng, exact.shape)), -1024, 3071).astype(np.int16)
@@ -134,7 +137,7 @@ def generate(seed: int, lesions: int | None = None, scan: Scan | None = None) ->
     )
     return Phantom(
         seed,
-        f"{seed}/{lesions}/{scan}",
+        f"{seed}/{lesions}/{scan}" + (f"/{contrast}" if contrast else ""),
         Volume(array, placed, "CT"),
         Labels(labels, placed, {spec.value: spec.name for spec in LABELS}),
         true_volumes(anatomy),

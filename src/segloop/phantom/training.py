@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from segloop.io import files
+from segloop.phantom.anatomy import Contrast
 from segloop.phantom.render import LABELS, Scan, generate
 
 LICENCE = "Apache-2.0 (synthetic)"
 
 
-def write_dataset(out: Path, seeds: Iterable[int], scan: Scan | None = None) -> Path:
+def write_dataset(out: Path, seeds: Iterable[int], scan: Scan | None = None, contrast: Contrast | None = None) -> Path:
     """Write one case per seed (`imagesTr`, `labelsTr`, `dataset.json`) for `segloop train`.
 
     Returns:
@@ -22,7 +23,7 @@ def write_dataset(out: Path, seeds: Iterable[int], scan: Scan | None = None) -> 
         (out / folder).mkdir(parents=True, exist_ok=True)
     cases = []
     for seed in seeds:
-        phantom = generate(seed, scan=scan)
+        phantom = generate(seed, scan=scan, contrast=contrast)
         name = f"phantom_{seed:05d}.nii.gz"
         files.write(phantom.volume, out / "imagesTr" / name)
         files.write(phantom.labels, out / "labelsTr" / name)

@@ -3,8 +3,10 @@
 A Plan travels inside the Bundle, has a digest, and changes only by `Plan.changed`.
 """
 
-from segloop.plan.learning import AugmentationSpec, LossSpec, Provenance, TrainingSpec
+from segloop.plan.learning import IGNORED, AugmentationSpec, LossSpec, Provenance, TrainingSpec
+from segloop.plan.networks import imagenet_network, with_network
 from segloop.plan.parts import (
+    ENCODER_FEATURES,
     Code,
     Encoder,
     Frozen,
@@ -22,6 +24,8 @@ from segloop.plan.results import InferenceSpec, PostSpec, PostStep, Region
 from segloop.volume import Vector
 
 __all__ = [
+    "ENCODER_FEATURES",
+    "IGNORED",
     "SCHEMA",
     "AugmentationSpec",
     "Code",
@@ -44,5 +48,7 @@ __all__ = [
     "Spacing",
     "TrainingSpec",
     "Vector",
+    "imagenet_network",
     "migrate",
+    "with_network",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from segloop.plan.parts import Frozen, Range, Size
 from segloop.volume import Vector
+
+IGNORED: Final = 255
+"""What stands for the class of a voxel that counts nowhere, where label maps hold classes (0, 1, 2, …) in uint8."""
 
 
 class AugmentationSpec(Frozen):
@@ -26,6 +29,8 @@ class AugmentationSpec(Frozen):
         bias_field_smoothness_mm: Distance between that field's control points.
         swap_labels: Pairs of label numbers that change places when x is mirrored (left and right of one organ). With
             them the x axis may be mirrored although the labels are lateralised.
+        doubt_probability: How often the labels of a cascade's coarse network are shown worn, swollen, with a piece
+            missing or not at all, so that the second network does not trust them blindly.
     """
 
     mirror_axes: tuple[Literal[0, 1, 2], ...] = ()
@@ -52,6 +57,7 @@ class AugmentationSpec(Frozen):
     bias_field: float = 0.3
     bias_field_smoothness_mm: float = 60.0
     swap_labels: tuple[tuple[int, int], ...] = ()
+    doubt_probability: float = 0.0
 
 
 class LossSpec(Frozen):
@@ -61,12 +67,14 @@ class LossSpec(Frozen):
 
     Attributes:
         overlap: The overlap term: soft Dice pooled over the batch, generalised Dice, Tversky or focal Tversky.
-        alpha: Weight of false positives (Tversky).
-        beta: Weight of false negatives (Tversky).
-        gamma: Exponent of the focal Tversky term.
+        alpha: Weight of false positives (Tversky, focal Tversky).
+        beta: Weight of false negatives (Tversky, focal Tversky).
+        gamma: The focal Tversky term is (1 - Tversky index) to the power 1 / gamma; above 1, what is found badly counts
+            more.
         extra: A further term: `boundary` (Kervadec), `hausdorff` (Karimi), `cldice` for vessels; None for none.
         extra_weight: Of the further term, reached over the first half of the training.
-        iterations: Erosions that the soft skeleton of `cldice` and the border band of `hausdorff` take.
+        iterations: Erosions that the soft skeleton of `cldice` takes (half the thickest vessel in voxels) and that
+            `hausdorff` measures errors by.
     """
 
     overlap: Literal["dice", "generalised_dice", "tversky", "focal_tversky"] = "dice"
@@ -93,7 +101,7 @@ class TrainingSpec(Frozen):
         loss: Terms of the loss.
         ignore_label: Number in the expert label maps whose voxels count nowhere; None when there is none.
         label_shares: How often patches centred on foreground are centred on each label, in the order of the Plan's
-            labels; empty means evenly.
+            labels (of its regions, where it has some); empty means evenly.
         schedule: `poly` decays to 0 at the last step; `plateau` holds the peak and divides it when validation Dice no
             longer rises, then decays over the last fifth.
         frozen_fraction: Share of the training in which a pretrained encoder stays as it is; its stages then join one
@@ -137,6 +145,8 @@ class Provenance(Frozen):
         steps: Optimiser steps done.
         seconds: Wall time of training.
         command: The command that trained it, without paths.
+        init: Name and digest of the bundle or weights file that training began from; empty when weights were drawn.
+        backend: Of Keras while training, with its version; empty in bundles from before there was a choice.
     """
 
     dataset: str = ""
@@ -148,8 +158,10 @@ class Provenance(Frozen):
     steps: int = 0
     seconds: float = 0.0
     command: str = ""
+    init: str = ""
     segloop: str = ""
     lock: str = ""
+    backend: str = ""
     tensorflow: str = ""
     keras: str = ""
     instruction_set: str = ""

@@ -17,6 +17,16 @@ Spacing = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], An
 Range = tuple[float, float]
 Encoder = Literal["resnet50", "efficientnetv2-b0", "efficientnetv2-s", "convnext-tiny"]
 
+ENCODER_FEATURES: dict[Encoder, int] = {
+    "resnet50": 2048,
+    "efficientnetv2-b0": 1280,
+    "efficientnetv2-s": 1280,
+    "convnext-tiny": 768,
+}
+"""Feature maps that each ImageNet encoder ends in, at a 32nd of the resolution."""
+
+_ENCODER_STRIDES = ((1, 1, 1),) + ((1, 2, 2),) * 5
+
 
 class Frozen(BaseModel):
     """Base of everything that crosses a process boundary: immutable, unknown keys refused."""
@@ -80,15 +90,17 @@ class Normalisation(Frozen):
     """How voxel values become network input.
 
     Attributes:
-        kind: `zscore` per image and channel after clipping to its own percentiles; `window` clips to fixed values and
-            then subtracts `mean` and divides by `sd` (CT, PET); `scale` maps a fixed window to 0..1.
-        clip_percentiles: For `zscore`.
-        window: Lowest and highest value kept, in the image's own unit, for `window` and `scale`.
-        mean: Of the training foreground inside the window.
-        sd: Of the training foreground inside the window.
+        kind: `zscore` per image and channel after clipping to its own percentiles; `body` the same with mean and
+            deviation of the body alone, the air around it left out (MR; `prep.values.body`); `window` clips to fixed
+            values and then subtracts `mean` and divides by `sd` (CT, PET); `log` the same with the logarithm of 1 + the
+            clipped value (uptake, which is skewed); `scale` maps a fixed window to 0..1.
+        clip_percentiles: For `zscore` and `body`.
+        window: Lowest and highest value kept, in the image's own unit, for `window`, `log` and `scale`.
+        mean: Of the training foreground; of its logarithms for `log`.
+        sd: Of the training foreground; of its logarithms for `log`.
     """
 
-    kind: Literal["zscore", "window", "scale"] = "zscore"
+    kind: Literal["zscore", "body", "window", "log", "scale"] = "zscore"
     clip_percentiles: Range = (0.5, 99.5)
     window: Range | None = None
     mean: float = 0.0
@@ -96,8 +108,10 @@ class Normalisation(Frozen):
 
     @model_validator(mode="after")
     def _window_present(self) -> Normalisation:
-        if self.kind != "zscore" and (self.window is None or self.window[0] >= self.window[1]):
+        if self.kind not in ("zscore", "body") and (self.window is None or self.window[0] >= self.window[1]):
             raise ValueError(f"normalisation {self.kind!r} needs window = [low, high]")
+        if self.kind == "log" and self.window is not None and self.window[0] < 0:
+            raise ValueError(f"normalisation 'log' needs a window that begins at 0 or above, not {self.window[0]}")
         return self
 
 
@@ -130,8 +144,13 @@ class NetworkSpec(Frozen):
         block: `plain` convolutions, or `residual` blocks in the encoder (the decoder stays plain).
         blocks: Residual blocks per encoder stage; empty means one each.
         attention: Attention gates on the skip connections.
-        encoder: An ImageNet encoder of `keras.applications` instead of the plain one (2-D only); then `features` are
-            those of the decoder and `kernels` and `strides` follow the encoder.
+        encoder: An ImageNet encoder of `keras.applications` instead of the plain one (2-D only). It has six stages:
+            a plain one at full resolution, then those of the encoder, each at half the resolution of the one before.
+            `features` are those of the first stage and of the decoder, and end in the encoder's own
+            (`ENCODER_FEATURES`); `kernels` are those of the first stage and of the decoder.
+        encoder_input: What the values an encoder is given are: `standardised` (mean 0, deviation 1, as `zscore` and
+            `window` leave them) or `unit` (0..1, as `scale` leaves them). The network turns them into the values that
+            the encoder learnt from.
     """
 
     dims: Literal[2, 3] = 3
@@ -146,6 +165,7 @@ class NetworkSpec(Frozen):
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = ()
     attention: bool = False
     encoder: Encoder | None = None
+    encoder_input: Literal["standardised", "unit"] = "standardised"
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSpec:
@@ -162,14 +182,26 @@ class NetworkSpec(Frozen):
             raise ValueError("a 2-D network has stride and kernel 1 along z")
         if self.blocks and (self.block == "plain" or len(self.blocks) != stages):
             raise ValueError(f"blocks needs block = 'residual' and one entry per stage ({stages}); found {self.blocks}")
-        if self.encoder and (self.dims != 2 or self.channels not in (1, 3)):
-            raise ValueError(
-                f"encoder {self.encoder!r} takes 2-D images of 1 or 3 channels, "
-                f"not {self.dims}-D ones of {self.channels}"
-            )
+        if self.encoder:
+            self._require_encoder(self.encoder)
         if self.deep_supervision > stages - 1:
             raise ValueError(f"deep_supervision can be at most {stages - 1} with {stages} stages")
         return self
+
+    def _require_encoder(self, encoder: Encoder) -> None:
+        if self.dims != 2 or self.channels not in (1, 3):
+            raise ValueError(
+                f"encoder {encoder!r} takes 2-D images of 1 or 3 channels, not {self.dims}-D ones of {self.channels}"
+            )
+        if self.strides != _ENCODER_STRIDES:
+            raise ValueError(f"encoder {encoder!r} has strides {_ENCODER_STRIDES}, not {self.strides}")
+        if self.features[-1] != ENCODER_FEATURES[encoder]:
+            raise ValueError(
+                f"encoder {encoder!r} ends in {ENCODER_FEATURES[encoder]} feature maps: "
+                f"features[-1] must be that, not {self.features[-1]}"
+            )
+        if self.block != "plain":
+            raise ValueError(f"encoder {encoder!r} has blocks of its own: block must be 'plain', not {self.block!r}")
 
     @property
     def divisor(self) -> Shape:

@@ -36,6 +36,9 @@ class Plan(Frozen):
     training: TrainingSpec = TrainingSpec()
     inference: InferenceSpec = InferenceSpec()
     post: PostSpec = PostSpec()
+    coarse: Plan | None = None
+    """A cascade's first stage: its network, on coarser voxels, segments first, and its labels (one channel for each, 1
+    inside) become the last input channels of this one's network."""
     reasons: tuple[str, ...] = ()
     """Why each value was chosen, in words."""
 
@@ -59,7 +62,9 @@ class Plan(Frozen):
             ("inference.logit_bias", self.inference.logit_bias),
         ):
             if numbers and len(numbers) != (len(self.regions) or len(values)):
-                raise ValueError(f"{where} needs one number per label, not {len(numbers)}")
+                raise ValueError(f"{where} needs as many numbers as {what.split()[0]}, not {len(numbers)}")
+        if self.training.label_shares and not any(self.training.label_shares):
+            raise ValueError("training.label_shares needs a number above 0, or none at all")
         unknown = {step.label for step in self.post.steps} - set(values)
         if unknown:
             raise ValueError(f"post.steps name labels the model does not have: {sorted(unknown)}")
@@ -67,10 +72,20 @@ class Plan(Frozen):
 
     @model_validator(mode="after")
     def _fitting(self) -> Plan:
-        if self.network.channels != self.inputs.channels:
-            raise ValueError(f"network.channels is {self.network.channels}, inputs.channels {self.inputs.channels}")
-        if len(self.preparation.normalisation) not in (1, self.network.channels):
+        if self.network.channels != self.inputs.channels + self.guides:
+            raise ValueError(
+                f"network.channels is {self.network.channels}, inputs.channels {self.inputs.channels}"
+                + (f" and {self.guides} labels come from the coarse network" if self.coarse else "")
+            )
+        if len(self.preparation.normalisation) not in (1, self.inputs.channels):
             raise ValueError("preparation.normalisation needs one entry, or one per channel")
+        unit = {step.kind == "scale" for step in self.preparation.normalisation}
+        if self.network.encoder and unit != {self.network.encoder_input == "unit"}:
+            raise ValueError(
+                f"network.encoder_input {self.network.encoder_input!r} does not suit preparation.normalisation "
+                f"{[step.kind for step in self.preparation.normalisation]}: `unit` goes with `scale`, `standardised` "
+                "with every other kind"
+            )
         for where, patch in (("training", self.training.patch), ("inference", self.inference.patch)):
             if any(p % d for p, d in zip(patch, self.network.divisor, strict=True)):
                 raise ValueError(
@@ -81,6 +96,25 @@ class Plan(Frozen):
         unmirrored = set(self.inference.mirror_axes) - set(self.training.augmentation.mirror_axes)
         if unmirrored:
             raise ValueError(f"inference.mirror_axes names axes that training does not mirror: {sorted(unmirrored)}")
+        return self
+
+    @model_validator(mode="after")
+    def _staged(self) -> Plan:
+        if self.coarse is None:
+            return self
+        if self.network.dims != 3 or self.coarse.network.dims != 3 or self.coarse.coarse is not None:
+            raise ValueError("a cascade is two 3-D networks, not more and not in 2-D")
+        for part in ("labels", "regions"):
+            if getattr(self.coarse, part) != getattr(self, part):
+                raise ValueError(f"coarse.{part} are others than the {part} of the Plan")
+        for first, own in (
+            (self.coarse.inputs.channels, self.inputs.channels),
+            (self.coarse.training.ignore_label, self.training.ignore_label),
+            (self.coarse.preparation.orientation, self.preparation.orientation),
+            (self.coarse.training.folds, self.training.folds),
+        ):
+            if first != own:
+                raise ValueError(f"coarse has {first!r} where the Plan has {own!r}; both networks need the same")
         return self
 
     @classmethod
@@ -135,6 +169,24 @@ class Plan(Frozen):
     def label_names(self) -> dict[int, str]:
         """Label number to English name."""
         return {label.value: label.name for label in self.labels}
+
+    @property
+    def guides(self) -> int:
+        """How many of the network's input channels are labels of the coarse network; 0 without a cascade."""
+        return len(self.labels) if self.coarse else 0
+
+    @property
+    def found_names(self) -> tuple[str, ...]:
+        """Names of what the network finds, in the order of its outputs: regions, or labels without background."""
+        return tuple(part.name for part in self.regions or self.labels)
+
+    @property
+    def found_classes(self) -> tuple[tuple[int, ...], ...]:
+        """Classes (1 for the first label, 2 for the second, …) that each of `found_names` is the union of."""
+        classes = {label.value: index for index, label in enumerate(self.labels, 1)}
+        if not self.regions:
+            return tuple((index,) for index in classes.values())
+        return tuple(tuple(sorted({classes[value] for value in region.labels})) for region in self.regions)
 
 
 def migrate(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,8 +37,9 @@ class InferenceSpec(Frozen):
         mirror_axes: Axes of the canonical grid (0 z, 1 y, 2 x) along which the image is also segmented mirrored, and
             the logits averaged; each doubles the network's time. Only axes that training mirrors as well.
         temperature: Logits are divided by it before they become probabilities, so that these are calibrated.
-        logit_bias: Added to the logit of each label (in the Plan's order) before the most probable one is taken; a
-            threshold t of a single label is the bias -log(t / (1 - t)). Empty for none.
+        logit_bias: Added to the logit of each label (in the Plan's order; of each region, where it has some), once it
+            is divided by the temperature, before the most probable one is taken; a threshold t of a single label is the
+            bias -log(t / (1 - t)). Probabilities do not have it. Empty for none.
     """
 
     mode: Literal["whole", "window"] = "window"

@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from segloop.errors import InputError
-from segloop.plan import Normalisation, Plan
+from segloop.plan import Plan
+from segloop.prep.decision import Decision
 from segloop.prep.resample import AxisWeights, Match, match, resample
+from segloop.prep.values import normalise
 from segloop.volume import Geometry, Labels, Reorientation, Vector, Volume
 
 # Bytes of float32 scores that the way back holds at once besides the network's own output.
@@ -27,8 +29,9 @@ _SLAB_BYTES = 64 * 2**20
 class Restore:
     """The way back from the network's grid to the grid the image came on.
 
-    Scores become probabilities (softmax) on the network's grid, are brought linearly to the source spacing (averaged
-    over a voxel where that is coarser), and only then decided: interpolating decided labels would move their borders.
+    Scores become probabilities on the network's grid, are brought linearly to the source spacing (averaged over a voxel
+    where that is coarser), and only then decided, as a `Decision` says: interpolating decided labels would move their
+    borders.
 
     Args:
         turn: Source axes to network axes.
@@ -40,34 +43,44 @@ class Restore:
     grids: Match
     source: Geometry
 
-    def labels(self, logits: Float[np.ndarray, "z y x k"], values: tuple[int, ...]) -> Shaped[np.ndarray, "z y x"]:
-        """The most probable label of each source voxel; a tie goes to the lower class.
+    @classmethod
+    def unmoved(cls, geometry: Geometry) -> Restore:
+        """The way back from scores that lie on the source grid already."""
+        return cls(Reorientation((0, 1, 2), (False, False, False)), Match(geometry, geometry), geometry)
+
+    def labels(self, logits: Float[np.ndarray, "z y x k"], decision: Decision) -> Shaped[np.ndarray, "z y x"]:
+        """The label number of each source voxel.
 
         Works slab by slab, so scores never exist for the whole source grid at once.
 
         Args:
-            logits: Scores on the network grid, class 0 being background.
-            values: Label number of classes 1, 2, …
+            logits: Scores on the network grid.
+            decision: What they mean.
 
         Returns:
             uint8, or uint16 where a label number needs it, on the source grid, contiguous.
         """
-        dtype = np.uint8 if max(values, default=0) < 256 else np.uint16
-        lookup = np.asarray((0, *values), dtype)
-        turned = np.empty(self.grids.source.shape, dtype)
-        for start, stop, scores in self._slabs(logits, decided=True):
-            turned[start:stop] = lookup[scores.argmax(axis=0)]
+        turned = np.empty(self.grids.source.shape, decision.dtype)
+        # The order of scores and of probabilities agrees, so a grid that stays needs no exponentials to be decided.
+        unchanged = all(matrix is None for matrix in self.grids.back.weights())
+        for start, stop, part in self._slabs(logits, None if unchanged else decision):
+            turned[start:stop] = decision.from_scores(part) if unchanged else decision.labels(part)
         return np.ascontiguousarray(self.turn.inverse.array(turned))
 
-    def probabilities(self, logits: Float[np.ndarray, "z y x k"]) -> Float[np.ndarray, "z y x k"]:
-        """Probabilities on the source grid, float32: `labels` is their arg max. Needs the whole array in memory."""
+    def probabilities(self, logits: Float[np.ndarray, "z y x k"], decision: Decision) -> Float[np.ndarray, "z y x k"]:
+        """Probabilities on the source grid, float32: `decision.labels` of them is `labels`. All of it is in memory."""
         turned = np.empty((*self.grids.source.shape, logits.shape[-1]), np.float32)
-        for start, stop, scores in self._slabs(logits, decided=False):
+        for start, stop, scores in self._slabs(logits, decision):
             turned[start:stop] = np.moveaxis(scores, 0, -1)
         return np.ascontiguousarray(self.turn.inverse.array(turned))
 
-    def _slabs(self, logits: np.ndarray, *, decided: bool) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(first z, end z, scores (k, z, y, x)) along the turned source grid."""
+    def values(self, values: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "z y x"]:
+        """One number per voxel of the network's grid, brought linearly to the source grid, float32."""
+        moved = resample(values, self.grids.back.weights())
+        return np.ascontiguousarray(self.turn.inverse.array(moved))
+
+    def _slabs(self, logits: np.ndarray, decision: Decision | None) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(first z, end z, (k, z, y, x)) along the turned source grid: probabilities, or scores without a decision."""
         if logits.shape[:3] != self.grids.target.shape:
             raise ValueError(f"scores of shape {self.grids.target.shape} are needed. Received: {logits.shape}")
         weights = self.grids.back.weights()
@@ -78,9 +91,8 @@ class Restore:
             stop = min(depth, start + slab)
             part, matrices = _part(logits, weights, start, stop)
             scores = np.moveaxis(part, -1, 0).astype(np.float32, order="C")
-            # arg max of scores and of probabilities agree, so a grid that stays needs no softmax to be decided.
-            if not (unchanged and decided):
-                scores = _softmax(scores)
+            if decision is not None:
+                scores = decision.probabilities(scores)
             if not unchanged:
                 scores = np.stack([resample(one, matrices) for one in scores])
             yield start, stop, scores
@@ -147,7 +159,7 @@ class Chain:
                 `input.not_applicable` when the number of channels is another.
         """
         _require_finite(volume.array)
-        channels = self.plan.network.channels
+        channels = self.plan.inputs.channels
         if volume.channels != channels:
             raise InputError(
                 f"The image has {volume.channels} channels; {self.plan.name} needs {channels}.",
@@ -165,6 +177,17 @@ class Chain:
             array[..., channel] = normalise(resample(turned[..., channel], weights), rule)
         return Prepared(array, restore.grids.target, restore)
 
+    def guided(self, prepared: Prepared, labels: Labels) -> Prepared:
+        """The prepared image with one more channel for each of the Plan's labels: 1 where the label lies, else 0.
+
+        Args:
+            prepared: By this chain.
+            labels: What a cascade's coarse network found, on the grid the image came on.
+        """
+        found = self.labels(labels).array
+        channels = [(found == label.value)[..., None].astype(np.float32) for label in self.plan.labels]
+        return replace(prepared, array=np.concatenate([prepared.array, *channels], axis=-1))
+
     def labels(self, labels: Labels) -> Labels:
         """A label map on the network's grid.
 
@@ -178,27 +201,6 @@ class Chain:
         if all(matrix is None for matrix in weights):
             return replace(labels, array=np.ascontiguousarray(turned), geometry=restore.grids.target)
         return replace(labels, array=_most_covered(turned, weights), geometry=restore.grids.target)
-
-
-def normalise(values: Float[np.ndarray, "*n"], rule: Normalisation) -> Float[np.ndarray, "*n"]:
-    """Voxel values as network input, float32; mean and deviation are accumulated in float64.
-
-    A constant image under `zscore` gives zeros.
-    """
-    if rule.kind == "zscore":
-        low, high = (float(v) for v in np.percentile(values, rule.clip_percentiles))
-        clipped = np.clip(values, low, high)
-        mean = float(clipped.mean(dtype=np.float64))
-        sd = float(clipped.std(dtype=np.float64, mean=np.float64(mean)))
-        # Below float32's own resolution a deviation is rounding noise, not contrast.
-        if sd <= 1e-6 * max(abs(low), abs(high)):
-            return np.zeros_like(clipped, dtype=np.float32)
-        return np.asarray((clipped - np.float32(mean)) / np.float32(sd), np.float32)
-    assert rule.window is not None  # the Plan has checked it
-    low, high = rule.window
-    clipped = np.clip(values, low, high)
-    offset, divisor = (rule.mean, rule.sd) if rule.kind == "window" else (low, high - low)
-    return np.asarray((clipped - np.float32(offset)) / np.float32(divisor), np.float32)
 
 
 def _require_finite(array: np.ndarray) -> None:
@@ -235,13 +237,6 @@ def _part(
     used = np.flatnonzero(rows.any(axis=0))
     first, end = int(used[0]), int(used[-1]) + 1
     return logits[first:end], (np.ascontiguousarray(rows[:, first:end]), height, width)
-
-
-def _softmax(scores: Float[np.ndarray, "k z y x"]) -> Float[np.ndarray, "k z y x"]:
-    scores -= scores.max(axis=0)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=0)
-    return scores
 
 
 def _most_covered(turned: np.ndarray, weights: AxisWeights) -> np.ndarray:

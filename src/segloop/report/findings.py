@@ -22,6 +22,9 @@ from segloop.volume import Labels
 EMPTY_RESULT = "empty_result"
 """Warning of a study in which no label was found at all."""
 
+NOT_EXPLAINED = "not_explained"
+"""Warning of a study in which the label to be explained was not found."""
+
 
 class ModelStamp(Frozen):
     """Which model made the mask, and how it was run.

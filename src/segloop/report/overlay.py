@@ -7,7 +7,7 @@ Pixels are square on the screen whatever the voxels are.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -21,6 +21,7 @@ from segloop.plan import LabelSpec
 from segloop.volume import CANONICAL, Labels, Volume
 
 Plane = Literal["axial", "coronal", "sagittal"]
+Colour = tuple[int, int, int]
 
 _LONGEST_SIDE = 512
 _SHORTEST_SIDE = 48
@@ -56,6 +57,21 @@ class KeyImage:
         return to_png(self.pixels)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """The contours of one label map, all drawn in one way.
+
+    Args:
+        labels: Whose borders are drawn.
+        colours: sRGB of each label number; others are not drawn. Later ones lie over earlier ones.
+        width: Of the line, in pixels on the screen.
+    """
+
+    labels: Labels
+    colours: Mapping[int, Colour]
+    width: int = _LINE
+
+
 def key_images(volume: Volume, labels: Labels, specs: Sequence[LabelSpec]) -> tuple[KeyImage, ...]:
     """The slice of largest labelled area in each plane, contours drawn, sides lettered.
 
@@ -66,36 +82,68 @@ def key_images(volume: Volume, labels: Labels, specs: Sequence[LabelSpec]) -> tu
         GeometryMismatch: Image and mask do not share a grid.
     """
     volume.geometry.require_same_grid(labels.geometry, "The mask does not lie on the image's grid")
-    seen, mask = volume.reoriented(CANONICAL), labels.reoriented(CANONICAL)
-    grey = _to_rgb(seen, mask.array)
-    chooser = _deciding(mask.array, specs)
-    scale = _LONGEST_SIDE / max(seen.geometry.extent_mm)
+    slices = fullest_slices(_deciding(labels.reoriented(CANONICAL).array, specs))
+    return contour_images(volume, (Outline(labels, {spec.value: spec.colour for spec in specs}),), slices)
+
+
+def fullest_slices(mask: Bool[np.ndarray, "z y x"]) -> tuple[int, int, int]:
+    """Along each axis the slice with most voxels of the mask; the middle one where it is empty."""
+    z, y, x = (mask.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3))
+    at = tuple(int(areas.argmax()) if areas.any() else len(areas) // 2 for areas in (z, y, x))
+    return (at[0], at[1], at[2])
+
+
+def contour_images(
+    volume: Volume,
+    outlines: Sequence[Outline],
+    slices: tuple[int, int, int],
+    *,
+    longest_side: int = _LONGEST_SIDE,
+    lettered: bool = True,
+) -> tuple[KeyImage, ...]:
+    """Slices in three planes with contours; planes in which the image is one voxel thick are left out.
+
+    Args:
+        volume: The image.
+        outlines: On its grid; the first one's labels choose the grey scale. Later ones lie over earlier ones.
+        slices: Indices along z, y, x of the canonical orientation: of the axial, coronal and sagittal plane.
+        longest_side: Pixels of the image's longest extent.
+        lettered: Write the patient's sides at the edges.
+    """
+    seen = volume.reoriented(CANONICAL)
+    masks = [outline.labels.reoriented(CANONICAL).array for outline in outlines]
+    grey = to_rgb(seen, masks[0])
+    scale = longest_side / max(seen.geometry.extent_mm)
     drawn = []
     for plane, axis in _PLANES:
-        others = [a for a in range(3) if a != axis]
-        if min(mask.array.shape[a] for a in others) == 1:
+        rows, columns = (a for a in range(3) if a != axis)
+        if min(seen.geometry.shape[rows], seen.geometry.shape[columns]) == 1:
             continue
-        areas = chooser.sum(axis=tuple(others))
-        index = int(areas.argmax()) if areas.any() else mask.array.shape[axis] // 2
-        picture, outline = np.take(grey, index, axis), np.take(mask.array, index, axis)
-        rows, columns = others
+        cuts = [np.take(array, slices[axis], axis) for array in (grey, *masks)]
         down, right = seen.geometry.direction[rows], seen.geometry.direction[columns]
         if rows == 0:  # canonical z grows towards the head, which belongs at the top
-            picture, outline, down = picture[::-1], outline[::-1], _negative(down)
+            cuts, down = [cut[::-1] for cut in cuts], _negative(down)
         size = tuple(max(_SHORTEST_SIDE, round(seen.geometry.extent_mm[a] * scale)) for a in (columns, rows))
-        image = Image.fromarray(np.ascontiguousarray(picture)).resize((size[0], size[1]), Image.Resampling.BICUBIC)
-        pixels = _with_contours(np.asarray(image), outline, specs)
+        image = Image.fromarray(np.ascontiguousarray(cuts[0])).resize((size[0], size[1]), Image.Resampling.BICUBIC)
+        pixels = np.asarray(image)
+        for cut, outline in zip(cuts[1:], outlines, strict=True):
+            pixels = _with_contours(pixels, cut, outline)
         sides = (_side(_negative(right)), _side(right), _side(_negative(down)), _side(down))
-        drawn.append(KeyImage(plane, _lettered(pixels, sides), sides, index + 1, mask.array.shape[axis]))
+        pixels = _lettered(pixels, sides) if lettered else pixels
+        drawn.append(KeyImage(plane, pixels, sides, slices[axis] + 1, seen.geometry.shape[axis]))
     return tuple(drawn)
 
 
 def mosaic(
-    images: Sequence[KeyImage], head: Sequence[str], legend: Sequence[tuple[str, tuple[int, int, int]]]
+    images: Sequence[KeyImage],
+    head: Sequence[str],
+    legend: Sequence[tuple[str, Colour]],
+    *,
+    least_width: int = 640,
 ) -> UInt8[np.ndarray, "row column 3"]:
     """The key images side by side on black, lines of text above and a colour legend below."""
     font, line = _font(18), 26
-    width = max(640, sum(i.pixels.shape[1] for i in images) + _MARGIN * (len(images) + 1))
+    width = max(least_width, sum(i.pixels.shape[1] for i in images) + _MARGIN * (len(images) + 1))
     top = _MARGIN + line * len(head)
     height = max(i.pixels.shape[0] for i in images)
     canvas = Image.new("RGB", (width, top + height + 2 * _MARGIN + line * len(legend)))
@@ -138,7 +186,8 @@ def _deciding(mask: Shaped[np.ndarray, "z y x"], specs: Sequence[LabelSpec]) -> 
     return lesions if lesions.any() else mask > 0
 
 
-def _to_rgb(volume: Volume, mask: Shaped[np.ndarray, "z y x"]) -> UInt8[np.ndarray, "z y x 3"]:
+def to_rgb(volume: Volume, mask: Shaped[np.ndarray, "z y x"]) -> UInt8[np.ndarray, "z y x 3"]:
+    """The image as it is shown: CT of soft tissue in its window, everything else from its darkest to its brightest."""
     if volume.channels == 3:
         values = volume.array.astype(np.float32)
         low, high = (0.0, 255.0) if volume.array.dtype == np.uint8 else _percentiles(values)
@@ -170,20 +219,21 @@ def _percentiles(values: Float[np.ndarray, ...]) -> tuple[float, float]:
 
 
 def _with_contours(
-    pixels: UInt8[np.ndarray, "row column 3"], outline: Shaped[np.ndarray, "y x"], specs: Sequence[LabelSpec]
+    pixels: UInt8[np.ndarray, "row column 3"], cut: Shaped[np.ndarray, "y x"], outline: Outline
 ) -> UInt8[np.ndarray, "row column 3"]:
     """Contours just inside each label, so that touching labels both keep their line."""
     rows, columns = pixels.shape[:2]
-    at_row = np.arange(rows) * outline.shape[0] // rows
-    at_column = np.arange(columns) * outline.shape[1] // columns
-    shown = outline[np.ix_(at_row, at_column)]
+    width = outline.width
+    at_row = np.arange(rows) * cut.shape[0] // rows
+    at_column = np.arange(columns) * cut.shape[1] // columns
+    shown = cut[np.ix_(at_row, at_column)]
     result = pixels.copy()
-    for spec in specs:
-        region = shown == spec.value
-        inner = np.pad(region, _LINE)
-        for _ in range(_LINE):
+    for value, colour in outline.colours.items():
+        region = shown == value
+        inner = np.pad(region, width)
+        for _ in range(width):
             inner[1:-1, 1:-1] &= inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
-        result[region & ~inner[_LINE:-_LINE, _LINE:-_LINE]] = spec.colour
+        result[region & ~inner[width:-width, width:-width]] = colour
     return result
 
 

@@ -21,7 +21,7 @@ from segloop.errors import SegloopError
 from segloop.io.dicom.refs import SeriesRef
 from segloop.measure.quantities import Quantity
 from segloop.report.dicom.common import identity
-from segloop.report.findings import EMPTY_RESULT, Findings, Group
+from segloop.report.findings import EMPTY_RESULT, NOT_EXPLAINED, Findings, Group
 from segloop.report.overlay import KeyImage
 from segloop.report.words import WORDS, Language, Words
 
@@ -36,6 +36,7 @@ def render_pdf(
     images: Sequence[KeyImage],
     language: Language = "en",
     paper: Paper = "a4",
+    explained: Explained | None = None,
 ) -> bytes:
     """The report as PDF/A-2b; equal arguments give equal bytes.
 
@@ -45,6 +46,7 @@ def render_pdf(
         images: Of `key_images`.
         language: Of the fixed words and, where the model has Chinese ones, of the label names.
         paper: Page size.
+        explained: Where the network looked, shown below the key images.
 
     Raises:
         SegloopError: Typst refused the page; a bug.
@@ -52,7 +54,7 @@ def render_pdf(
     import typst
 
     words = WORDS[language]
-    page, complete = _printable(_page(findings, series, images, language, paper))
+    page, complete = _printable(_page(findings, series, images, language, paper) | _heat(explained, findings, language))
     if not complete:
         page["notes"].append(words.unprintable)
     with tempfile.TemporaryDirectory(prefix="segloop-report-") as name:
@@ -61,6 +63,8 @@ def render_pdf(
         template.write_bytes(_resource("template/report.typ"))
         for image in images:
             (folder / f"{image.plane}.png").write_bytes(image.png())
+        for image in explained.images if explained else ():
+            (folder / f"heat-{image.plane}.png").write_bytes(image.png())
         try:
             return bytes(
                 typst.compile(
@@ -75,6 +79,19 @@ def render_pdf(
         except typst.TypstError as fault:
             # The diagnostic quotes the page, which holds identity.
             raise SegloopError(f"The report page could not be set: {type(fault).__name__}.", code="internal") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Key images with the Seg-Grad-CAM of a label.
+
+    Args:
+        label: Its number.
+        images: Of `report.heat.heat_images`.
+    """
+
+    label: int
+    images: tuple[KeyImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +120,7 @@ def _page(
     named = person_name(str(study.get("PatientName") or "")) or words.unknown
     model = findings.model
     run = f"{model.runtime} {model.precision}".strip()
-    texts = {EMPTY_RESULT: words.empty_result}
+    texts = {EMPTY_RESULT: words.empty_result, NOT_EXPLAINED: words.not_explained}
     return {
         "language": {"en": "en", "zh-CN": "zh"}[language],
         "region": {"en": "us", "zh-CN": "cn"}[language],
@@ -135,17 +152,32 @@ def _page(
         ],
         "rows": [asdict(_row(group, language, words)) for group in findings.groups],
         "nothing_found": not findings.present,
-        "images": [
-            (
-                f"{i.plane}.png",
-                words.slice.format(plane=dict(words.planes)[i.plane], number=i.number, count=i.count),
-                _share(i, images),
-            )
-            for i in images
-        ],
+        "images": _shown(images, "", words),
         "notes": [texts.get(warning, warning) for warning in findings.warnings],
         "software": f"segloop {findings.software}",
     }
+
+
+def _shown(images: Sequence[KeyImage], prefix: str, words: Words) -> list[tuple[str, str, float]]:
+    """File, caption and share of the width of each image."""
+    planes = dict(words.planes)
+    return [
+        (
+            f"{prefix}{i.plane}.png",
+            words.slice.format(plane=planes[i.plane], number=i.number, count=i.count),
+            _share(i, images),
+        )
+        for i in images
+    ]
+
+
+def _heat(explained: Explained | None, findings: Findings, language: Language) -> dict[str, Any]:
+    words = WORDS[language]
+    if explained is None:
+        return {"heat": [], "heat_title": ""}
+    spec = next(spec for spec in findings.labels if spec.value == explained.label)
+    name = spec.name_zh if language == "zh-CN" and spec.name_zh else spec.name
+    return {"heat": _shown(explained.images, "heat-", words), "heat_title": words.explained.format(label=name)}
 
 
 def person_name(name: str) -> str:

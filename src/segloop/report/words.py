@@ -50,6 +50,8 @@ class Words:
     method: str
     unprintable: str
     empty_result: str
+    explained: str
+    not_explained: str
     review: str
     unsigned: str
     reviewer: str
@@ -103,6 +105,8 @@ EN = Words(
     ),
     unprintable="Characters that the report's font cannot show are printed as □; the DICOM header holds them in full.",
     empty_result="Nothing was segmented. Make sure that the series shows the region the model is meant for.",
+    explained="Where the network looked for {label} (Seg-Grad-CAM; colour: a quarter of the maximum to all of it)",
+    not_explained="The label to be explained was not found, so there is no map of where the network looked.",
     review="Review",
     unsigned="This automatic draft has not been reviewed by a physician.",
     reviewer="Reviewed by",
@@ -154,6 +158,8 @@ ZH_CN = Words(
     ),
     unprintable="报告字体无法显示的字符以 □ 代替；完整内容见 DICOM 头信息。",
     empty_result="未分割出任何结构。请确认该序列包含模型所针对的部位。",
+    explained="网络判断“{label}”所依据的区域（Seg-Grad-CAM；颜色：最大值的四分之一至最大值）",
+    not_explained="未找到需要解释的结构，因此没有网络关注区域图。",
     review="审核",
     unsigned="本报告为自动生成的草稿，尚未经医师审核。",
     reviewer="审核医师",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from segloop.report.dicom import derive_uid, write_capture, write_pdf, write_seg, write_sr
 from segloop.report.findings import Findings
+from segloop.report.heat import outlined_heat
 from segloop.report.identity import verify_against_source
 from segloop.report.overlay import key_images, render_overlay
-from segloop.report.pdf import render_pdf
+from segloop.report.pdf import Explained, render_pdf
 from segloop.volume import Labels, Volume
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def write_all(  # noqa: PLR0913 - one argument per source of what is written
     *,
     language: Literal["en", "zh-CN"] = "en",
     paper: Literal["a4", "letter"] = "a4",
+    heat: tuple[int, Volume] | None = None,
 ) -> dict[str, str]:
     """Write SEG, SR, PDF (as a file and encapsulated), capture and overlay, and return file names by kind.
 
@@ -44,13 +46,17 @@ def write_all(  # noqa: PLR0913 - one argument per source of what is written
         out: Folder to write to.
         language: Of the PDF.
         paper: Of the PDF.
+        heat: A label's number and where the network looked for it, 0 to 1 on the same grid; shown in the PDF.
 
     Raises:
         PrivacyError: `identity.mismatch`: an object disagrees with its source; nothing may be sent then.
         GeometryMismatch: The mask does not lie on the source's grid.
     """
     images = key_images(volume, labels, findings.labels)
-    pdf = render_pdf(findings, series, images, language, paper)
+    explained = None
+    if heat is not None:
+        explained = Explained(heat[0], outlined_heat(volume, heat[1], labels, heat[0]))
+    pdf = render_pdf(findings, series, images, language, paper, explained)
     _whole(out / PDF, lambda path: path.write_bytes(pdf))
     _whole(out / OVERLAY, lambda path: path.write_bytes(render_overlay(volume, labels, findings.labels)))
     seg_uid = derive_uid(key, "seg") if findings.present else None

@@ -12,6 +12,9 @@ from segloop.errors import ServiceError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers that mean: no space is left."""
 
+READABLE = 0o644
+"""Mode of files without identity: the folder they lie in decides who may read them."""
+
 
 def write_whole(content: bytes, path: Path, mode: int = 0o600) -> None:
     """Write a file durably: content first, then its name, then the folder, each on disk before the next.

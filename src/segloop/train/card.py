@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from segloop.infer.bundle import RESEARCH_USE
-from segloop.plan import Plan, Provenance
+from segloop.plan import NetworkSpec, Plan, Provenance
 
 
 def model_card(
@@ -30,7 +30,7 @@ def model_card(
 
 ## What it does
 Segments {names} in {_kind(plan)}.
-A {network.dims}-D U-Net with {" ".join(map(str, network.features))} feature maps.
+A {network.dims}-D U-Net with {" ".join(map(str, network.features))} feature maps{_parts(plan.network)}.
 
 ## Data
 {p.dataset or "Unnamed dataset"}: {total - held_out} of {total} cases trained on{_fold(p)}.
@@ -52,7 +52,7 @@ Results need review by a qualified person.
 ## How it was made
 {p.steps} steps of {training.batch} patches of {" × ".join(map(str, training.patch))} voxels in {minutes:.1f} minutes,
 {p.precision} on {p.instruction_set} with {p.threads} threads, seed {p.seed}.
-segloop {p.segloop}, TensorFlow {p.tensorflow}, Keras {p.keras}.
+{_began(p)}segloop {p.segloop}, TensorFlow {p.tensorflow}, Keras {p.keras}.
 
     {p.command or "segloop train"}
 """
@@ -63,6 +63,21 @@ def _kind(plan: Plan) -> str:
     spacing = plan.preparation.spacing_mm
     grid = f" brought to {' × '.join(f'{s:g}' for s in spacing)} mm" if spacing else ""
     return f"{modalities + ' ' if modalities else ''}images{grid}"
+
+
+def _parts(network: NetworkSpec) -> str:
+    """What its encoder and skip connections have that a plain U-Net's have not."""
+    encoder = f"the ImageNet encoder {network.encoder}" if network.encoder else ""
+    residual = "residual blocks" if network.block == "residual" else ""
+    named = [part for part in (encoder, residual, "attention gates" if network.attention else "") if part]
+    return f", with {' and '.join(named)}" if named else ""
+
+
+def _began(provenance: Provenance) -> str:
+    """A line about other weights that training began from; nothing when they were drawn."""
+    return f"The weights began from {provenance.init}, whose licence stands above with the data's.\n" * bool(
+        provenance.init
+    )
 
 
 def _fold(provenance: Provenance) -> str:

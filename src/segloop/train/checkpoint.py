@@ -28,11 +28,49 @@ class Point(Frozen):
         step: Steps done.
         loss: Mean training loss since the point before.
         dice: Dice of each label by name on validation patches; empty without a validation.
+        held_loss: Loss on the validation patches, with the averaged weights; None without a validation.
+        learning_rate: Of the last step; None when it was not noted.
     """
 
     step: int
     loss: float
     dice: dict[str, float] = Field(default_factory=dict)
+    held_loss: float | None = None
+    learning_rate: float | None = None
+
+
+class Notice(Frozen):
+    """A warning of the training that a person should read.
+
+    Attributes:
+        kind: What it is about, such as `gradients-vanish`; one or two words for a log line.
+        step: Steps done when it was seen.
+        text: What was found, what was expected, what to do.
+        layers: Layers it is about; empty when it is about no layer.
+    """
+
+    kind: str
+    step: int
+    text: str
+    layers: tuple[str, ...] = ()
+
+
+class Machine(Frozen):
+    """What steps were computed with, down to what decides their bits.
+
+    Attributes:
+        backend: Of Keras, with its version.
+        instruction_set: Widest vector instructions of the processor.
+        precision: Keras dtype policy.
+        threads: Processor cores that could be used.
+        lock: Digest of the installed distributions.
+    """
+
+    backend: str
+    instruction_set: str
+    precision: str
+    threads: int
+    lock: str
 
 
 class State(Frozen):
@@ -49,6 +87,11 @@ class State(Frozen):
         anchor_step: Where the schedule's last refit began.
         anchor_progress: Its progress there.
         history: Losses and Dice so far.
+        notices: Warnings so far.
+        loss_sum: Of the steps since the last point.
+        loss_steps: How many those are.
+        pretrained: It began from other weights.
+        machine: What the last steps were computed with.
     """
 
     plan: str
@@ -61,6 +104,11 @@ class State(Frozen):
     anchor_step: int = 0
     anchor_progress: float = 0.0
     history: tuple[Point, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    pretrained: bool = False
+    machine: Machine | None = None
 
 
 def save(folder: Path, state: State, model: keras.Model) -> None:
@@ -80,6 +128,9 @@ def save(folder: Path, state: State, model: keras.Model) -> None:
             os.fsync(file.fileno())
         temporary.replace(folder / FILE)
     except OSError as fault:
+        # What was written of it takes the room that the next attempt needs.
+        if temporary.is_file():
+            temporary.unlink()
         raise ServiceError(
             f"The checkpoint cannot be written: {fault.strerror}. The one before it is kept.",
             code="disk.full",
@@ -149,5 +200,12 @@ def require_same_run(state: State, plan: str, seed: int, fold: int | None) -> No
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Everything that a further step depends on: weights, states of random generators, the optimiser."""
     weights = {f"weight/{variable.path}": variable for variable in model.weights}
-    return weights | {f"optimiser/{i:04d}": variable for i, variable in enumerate(model.optimizer.variables)}
+    known = {id(variable) for variable in model.weights}
+    states = [variable for variable in model.variables if id(variable) not in known]
+    return (
+        weights
+        | {f"random/{i:04d}": variable for i, variable in enumerate(states)}
+        | {f"optimiser/{i:04d}": variable for i, variable in enumerate(model.optimizer.variables)}
+    )

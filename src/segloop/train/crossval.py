@@ -1,123 +1,202 @@
-"""A bundle scored on cases with expert labels, through the very `Segmenter` that production uses."""
+"""Folds, out-of-fold metrics, what may be chosen from them, and the models that come out of it.
+
+RUN/cross-validation.json    what was begun: plan, folds, images; a run only goes on with the same
+RUN/fold<K>/                 one training; `bundle` as trained, `final` with what was chosen, `metrics.json`,
+                             `predictions` (label maps) and `held-out` (probabilities, to choose from)
+RUN/calibration.json, RUN/postprocessing.json, RUN/plan.json
+RUN/all/, RUN/learning/<N>/  the trainings on every case, and on N cases
+RUN/bundle, RUN/ensemble     the model of every case; the folds' models together
+RUN/metrics.json, RUN/report.html
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from segloop.data.dataset import Case, Dataset
-from segloop.errors import InputError
+from segloop.data.dataset import Dataset
 from segloop.infer.bundle import Bundle
-from segloop.infer.engine import Segmenter
-from segloop.infer.runtimes import Runtime
-from segloop.measure.agreement import dice, hausdorff_mm, surface_dice
-from segloop.plan import LabelSpec
-from segloop.train.scores import CaseScore, LabelScore, PairedDifference, ScoredModel, Scores, paired_difference
-from segloop.volume import Labels
+from segloop.measure.intervals import VolumeInterval
+from segloop.plan import Frozen, Plan
+from segloop.store import READABLE, write_whole
+from segloop.train import checkpoint
+from segloop.train.calibration import Calibration, calibrate
+from segloop.train.evaluation import evaluate, score_labels
+from segloop.train.findings import Fact, LearningCurve, ReportPage, Suspect, ValidationResult, volume_pairs
+from segloop.train.folds import Fold
+from segloop.train.intervals import volume_intervals
+from segloop.train.outoffold import Predictions
+from segloop.train.postchoice import PostChoice, choose
+from segloop.train.report import html_page
+from segloop.train.scores import PairedDifference, ScoredModel, Scores, paired_difference
+from segloop.train.stages import Length, Stages, read_record, write_record
+from segloop.train.suspects import suspects
+from segloop.train.validated import Drawn, facts
+from segloop.train.worst import worst_cases
 
-__all__ = ["PairedDifference", "ScoredModel", "Scores", "evaluate", "paired_difference"]
+if TYPE_CHECKING:
+    from segloop.train.loop import Progress
 
-Progress = Callable[[int, int], None]
+__all__ = [
+    "Length",
+    "PairedDifference",
+    "ScoredModel",
+    "Scores",
+    "Validated",
+    "cross_validate",
+    "evaluate",
+    "paired_difference",
+    "score_labels",
+]
+
+Record = TypeVar("Record", bound=Frozen)
 
 
-def evaluate(
-    bundle: Bundle,
+class Validated(Frozen):
+    """What a cross-validation left.
+
+    Attributes:
+        scores: File of the out-of-fold metrics.
+        ensemble: Folder of the folds' models together.
+        bundle: Folder of the model of every case; None when it was not asked for.
+        report: The page.
+        mean_dice: Out of fold.
+        facts: What was chosen, and what the ensemble costs.
+        intervals: Of volumes.
+    """
+
+    scores: Path
+    ensemble: Path
+    bundle: Path | None
+    report: Path
+    mean_dice: float | None
+    facts: tuple[Fact, ...]
+    intervals: tuple[VolumeInterval, ...]
+
+
+def cross_validate(  # noqa: PLR0913 - the knobs of one command, all by name
+    plan: Plan,
     dataset: Dataset,
-    case_ids: Sequence[str],
+    out: Path,
+    folds: Sequence[Fold],
     *,
-    allow_training_cases: bool = False,
-    runtime: str | Runtime = "auto",
-    tolerance_mm: float = 1.0,
+    length: Length | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    version: str = "0.1.0",
+    command: str = "",
+    runtime: str = "auto",
+    told: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
-) -> Scores:
-    """Dice, 95 % Hausdorff distance, surface Dice and volumes, per case and per label, on each image's own grid.
+) -> Validated:
+    """Train every fold, score what it held out, choose from that, and write the models and the report.
 
     Args:
-        bundle: The model.
-        dataset: Where the cases and their expert labels are.
-        case_ids: The cases to score.
-        allow_training_cases: Score cases the model was trained on as well, and mark them.
-        runtime: As for `Segmenter`.
-        tolerance_mm: Of the surface Dice.
-        progress: Called with cases done and their total.
+        plan: The recipe of all trainings.
+        dataset: Its cases.
+        out: Folder of the run.
+        folds: As `train.folds.make_folds` gives them.
+        length: Of each training.
+        resume: Go on with what `out` holds; without it an `out` that holds a cross-validation is refused.
+        seed: Of weights, patches and augmentation; the Plan's if None.
+        version: Of the models.
+        command: The command line for the record, without paths.
+        runtime: What predicts held-out cases; `auto` measures once for all folds.
+        told: Given a sentence whenever something begins.
+        progress: Told after each epoch of each training, as `fit` tells it.
 
     Raises:
-        InputError: `bundle.training_case` when the bundle's provenance has the hash of a case's image;
-            `labels.mismatch` when dataset and model differ in label numbers or names; `input.not_applicable` for an
-            image of another kind.
+        InputError: `usage` when `out` holds a cross-validation; `input.unreadable` when a case cannot be read.
+        PlanError: `plan.invalid` when `out` holds another cross-validation; whatever `fit` refuses.
+        ModelError, ServiceError: As `fit` raises them.
     """
-    _require_same_labels(bundle.plan.labels, dataset)
-    cases = [dataset.case(case_id) for case_id in case_ids]
-    trained = _training_cases(bundle, dataset, cases)
-    if trained and not allow_training_cases:
-        raise InputError(
-            f"{len(trained)} of {len(cases)} cases were used to train {bundle.manifest.name} "
-            f"{bundle.manifest.version}: {', '.join(sorted(trained)[:5])}{' …' if len(trained) > 5 else ''}.",
-            code="bundle.training_case",
-            found=sorted(trained)[:20],
-            expected="cases the model has not seen",
-            hint="Score held-out cases (--fold), or mark them with --allow-training-cases.",
-        )
-    segmenter = Segmenter(bundle, runtime)
-    scored = []
-    for done, case in enumerate(cases, start=1):
-        scored.append(_score(segmenter, dataset, case, tolerance_mm, training=case.id in trained))
-        if progress is not None:
-            progress(done, len(cases))
-    model = ScoredModel(
-        name=bundle.manifest.name,
-        version=bundle.manifest.version,
-        digest=bundle.digest,
-        runtime=segmenter.runtime.name,
-        precision=segmenter.runtime.precision,
+    plan = plan.changed({"training.folds": len(folds)})
+    seed = plan.training.seed if seed is None else seed
+    run = Stages(plan, dataset, out, tuple(folds), length or Length(), seed, version, command, runtime, told, progress)
+    run.begin(resume)
+    run.train_folds()
+    predictions = run.predict()
+    calibration, choice, doubtful = _chosen(run, predictions)
+    scored = run.score(choice.plan)
+    intervals = volume_intervals([one.cases for one in scored], plan.labels)
+    ensemble = run.together(choice.plan, run.pooled(scored), intervals)
+    pooled = run.pooled(scored, ensemble)
+    write_record(pooled, out / "metrics.json")
+    bundle = run.every_case(choice.plan, pooled, intervals) if run.length.every_case else None
+    curve = run.learning() if run.length.learning else None
+    told("report")
+    said = facts(choice, calibration, intervals, pooled, dataset, ensemble, run.slowdown(ensemble))
+    page = _page(
+        run,
+        choice=choice,
+        calibration=calibration,
+        pooled=pooled,
+        doubtful=doubtful,
+        said=said,
+        bundle=bundle or ensemble,
+        curve=curve,
     )
-    return Scores.of(scored, bundle.plan.labels, model=model, dataset=dataset.name, tolerance_mm=tolerance_mm)
+    write_whole(html_page(page).encode(), out / "report.html", READABLE)
+    return Validated(
+        scores=out / "metrics.json",
+        ensemble=ensemble.path,
+        bundle=None if bundle is None else bundle.path,
+        report=out / "report.html",
+        mean_dice=pooled.mean_dice,
+        facts=said,
+        intervals=intervals,
+    )
 
 
-def score_labels(
-    reference: Labels, prediction: Labels, specs: Sequence[LabelSpec], tolerance_mm: float = 1.0
-) -> dict[str, LabelScore]:
-    """Every label of one case, by its number.
-
-    Raises:
-        GeometryMismatch: The two lie on different grids.
-    """
-    reference.geometry.require_same_grid(prediction.geometry, "Prediction and expert labels")
-    spacing, voxel_ml = reference.geometry.spacing_mm, reference.geometry.voxel_ml
-    scores = {}
-    for spec in specs:
-        expert, ours = reference.array == spec.value, prediction.array == spec.value
-        numbers = {
-            "dice": dice(expert, ours),
-            "hd95_mm": hausdorff_mm(expert, ours, spacing),
-            "surface_dice": surface_dice(expert, ours, spacing, tolerance_mm),
-        }
-        scores[str(spec.value)] = LabelScore.of(numbers, float(ours.sum() * voxel_ml), float(expert.sum() * voxel_ml))
-    return scores
+def _chosen(run: Stages, predictions: Predictions) -> tuple[Calibration, PostChoice, tuple[Suspect, ...]]:
+    """Temperature, threshold and clean-up, and the labels in doubt: all from held-out cases."""
+    run.told(f"choosing from {len(predictions)} out-of-fold predictions")
+    ignore = run.plan.training.ignore_label
+    calibration = _once(run.out / "calibration.json", Calibration, lambda: calibrate(predictions, ignore))
+    temperature = calibration.curve.temperature
+    choice = _once(run.out / "postprocessing.json", PostChoice, lambda: choose(predictions, temperature, ignore))
+    write_whole(choice.plan.to_json().encode(), run.out / "plan.json", READABLE)
+    return calibration, choice, suspects(predictions, temperature, ignore)
 
 
-def _score(segmenter: Segmenter, dataset: Dataset, case: Case, tolerance_mm: float, *, training: bool) -> CaseScore:
-    volume, reference = dataset.read(case)
-    started = time.perf_counter()
-    prediction = segmenter(volume)
-    seconds = time.perf_counter() - started
-    labels = score_labels(reference, prediction.labels, segmenter.bundle.plan.labels, tolerance_mm)
-    return CaseScore(id=case.id, labels=labels, seconds=round(seconds, 4), training_case=training)
+def _once(path: Path, kind: type[Record], make: Callable[[], Record]) -> Record:
+    """The record at `path`, made and written when there is none."""
+    if not path.is_file():
+        write_record(make(), path)
+    return read_record(kind, path)
 
 
-def _training_cases(bundle: Bundle, dataset: Dataset, cases: Sequence[Case]) -> set[str]:
-    seen = set(bundle.manifest.provenance.training_images.values())
-    return {case.id for case in cases if dataset.digest(case) in seen} if seen else set()
-
-
-def _require_same_labels(labels: Sequence[LabelSpec], dataset: Dataset) -> None:
-    ours = {spec.value: spec.name for spec in labels}
-    theirs = dataset.label_names
-    if {number: name.casefold() for number, name in ours.items()} != {n: name.casefold() for n, name in theirs.items()}:
-        raise InputError(
-            f"The model's labels are {ours}; the dataset {dataset.name} has {theirs}.",
-            code="labels.mismatch",
-            found={str(number): name for number, name in theirs.items()},
-            expected={str(number): name for number, name in ours.items()},
-            hint="Give the dataset's labels the model's numbers and names.",
-        )
+def _page(  # noqa: PLR0913 - one argument per part of the page
+    run: Stages,
+    *,
+    choice: PostChoice,
+    calibration: Calibration,
+    pooled: Scores,
+    doubtful: Sequence[Suspect],
+    said: Sequence[Fact],
+    bundle: Bundle,
+    curve: LearningCurve | None,
+) -> ReportPage:
+    """Everything that was found, with the curves of the training on every case, else of the first fold."""
+    maps = {c: run.folder(f.number) / "predictions" / f"{c}.nii.gz" for f in run.folds for c in f.held_out}
+    drawn = Drawn(run.dataset, choice.plan, maps)
+    shown = run.out / "all" if run.length.every_case else run.folder(0)
+    state = checkpoint.peek(shown / "checkpoint")
+    return ReportPage(
+        plan=choice.plan,
+        provenance=bundle.manifest.provenance,
+        version=run.version,
+        points=() if state is None else state.history,
+        notices=() if state is None else state.notices,
+        validation=ValidationResult(
+            source="out-of-fold",
+            scores=pooled,
+            volumes=volume_pairs(pooled),
+            worst=worst_cases(pooled, choice.plan.labels, drawn),
+            calibration=calibration.curve,
+            learning=curve,
+            suspects=drawn.suspects(doubtful),
+            facts=tuple(said),
+        ),
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from segloop.data.dataset import Dataset
 from segloop.data.feed import Example
 from segloop.errors import PlanError
-from segloop.plan import Plan
+from segloop.plan import IGNORED, Plan
 from segloop.prep.chain import Chain
-from segloop.volume import Labels
+from segloop.volume import Labels, Volume
 
 MEMORY_BYTES = 2 * 2**30
 """Most that the prepared cases may take together."""
@@ -32,27 +34,51 @@ def split_ids(plan: Plan, dataset: Dataset, fold: int | None) -> tuple[tuple[str
     return dataset.split(plan.training.folds)[fold]
 
 
-def load_examples(plan: Plan, dataset: Dataset, ids: tuple[str, ...]) -> list[Example]:
+def load_examples(
+    plan: Plan,
+    dataset: Dataset,
+    ids: Sequence[str],
+    guides: Callable[[str, Volume], Labels] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Example]:
     """The cases prepared by the Plan's `Chain`, as the network will see them.
+
+    Args:
+        plan: The recipe.
+        dataset: Where the cases are.
+        ids: Which of them.
+        guides: What a cascade's coarse network finds in a case, from its id and its image.
+        progress: Told how many are read, and of how many.
 
     Raises:
         PlanError: `plan.memory` when they do not fit into memory together; `plan.invalid` when dataset and Plan name
             different labels.
         InputError: A case cannot be read; names the case.
     """
-    known = {label.value: index for index, label in enumerate(plan.labels, 1)}
-    if set(dataset.label_names) - set(known):
+    known = class_numbers(plan)
+    if dataset.ignore_label not in (None, plan.training.ignore_label):
         raise PlanError(
-            f"The dataset has labels {sorted(dataset.label_names)}, the Plan {sorted(known)}.",
+            f"The dataset marks voxels to ignore with {dataset.ignore_label}, the Plan's training.ignore_label is "
+            f"{plan.training.ignore_label}.",
+            found=plan.training.ignore_label,
+            expected=dataset.ignore_label,
+            hint=f"Plan again from this dataset, or give --set training.ignore_label={dataset.ignore_label}.",
+        )
+    if set(dataset.label_names) - set(plan.label_names):
+        raise PlanError(
+            f"The dataset has labels {sorted(dataset.label_names)}, the Plan {sorted(plan.label_names)}.",
             found=sorted(dataset.label_names),
-            expected=sorted(known),
+            expected=sorted(plan.label_names),
             hint="Plan again from this dataset.",
         )
     chain, size = Chain(plan), 0
     examples: list[Example] = []
-    for case_id in ids:
+    for number, case_id in enumerate(ids):
+        if progress is not None:
+            progress(number, len(ids))
         volume, labels = dataset.read(dataset.case(case_id))
-        image, target = chain.prepare(volume).array, chain.labels(labels)
+        prepared, target = chain.prepare(volume), chain.labels(labels)
+        image = (chain.guided(prepared, guides(case_id, volume)) if guides else prepared).array
         size += image.nbytes
         if size > MEMORY_BYTES:
             raise PlanError(
@@ -69,8 +95,22 @@ def load_examples(plan: Plan, dataset: Dataset, ids: tuple[str, ...]) -> list[Ex
     return examples
 
 
+def class_numbers(plan: Plan) -> dict[int, int]:
+    """Class of each label number: 1, 2, … in the Plan's order, and `IGNORED` for the ignore label.
+
+    Raises:
+        PlanError: `plan.invalid` when there are more labels than one byte tells apart.
+    """
+    if len(plan.labels) >= IGNORED:
+        raise PlanError(
+            f"{len(plan.labels)} labels cannot be trained together.", found=len(plan.labels), expected=IGNORED - 1
+        )
+    known = {label.value: index for index, label in enumerate(plan.labels, 1)}
+    return known if plan.training.ignore_label is None else {**known, plan.training.ignore_label: IGNORED}
+
+
 def classes(labels: Labels, known: dict[int, int]) -> np.ndarray:
-    """Class index of each voxel, uint8, from label numbers; `known` maps number to class."""
+    """Class of each voxel, uint8, from label numbers; `known` maps number to class, as `class_numbers` gives it."""
     lookup = np.zeros(int(labels.array.max()) + 1, np.uint8)
     for value, index in known.items():
         if value < len(lookup):

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import keras
-import tensorflow as tf
 
-import segloop
 from segloop.data.dataset import Dataset
-from segloop.data.feed import training_feed, validation_feed
-from segloop.errors import ModelError
-from segloop.infer.export import export_bundle
-from segloop.nets.objectives import DiceCrossEntropy, deep_supervision
+from segloop.data.feed import Example, training_feed, validation_feed
+from segloop.errors import PlanError
+from segloop.infer.bundle import Bundle
 from segloop.nets.unet import build_unet, deploy
-from segloop.plan import Plan, Provenance
+from segloop.plan import Plan
 from segloop.train import checkpoint
-from segloop.train.card import model_card
-from segloop.train.checkpoint import State
+from segloop.train.board import board_callbacks
+from segloop.train.cascade import first_stage
+from segloop.train.checkpoint import Notice, State
+from segloop.train.collapse import Collapse, probe
+from segloop.train.compiling import begin_from, compiled, kept_origin, origin_given, require_backend
 from segloop.train.examples import load_examples, split_ids
 from segloop.train.loop import (
     Batches,
@@ -31,17 +30,19 @@ from segloop.train.loop import (
     Progress,
     Reporting,
     Run,
+    Step,
     Validation,
-    average_into,
-    patch_dice,
+    follower,
+    train,
 )
-from segloop.train.precision import installed_digest, instruction_set, policy, threads
-from segloop.train.report import html_report
-from segloop.train.schedule import Clock, Schedule, reserve_s
-from segloop.train.selftest import selftest_images
+from segloop.train.precision import machine, policy
+from segloop.train.schedule import Clock, Schedule, finishing_steps, reserve_s
+from segloop.train.stopping import FILE, Ending, Signals
+from segloop.train.team import ALONE, Team
+from segloop.train.transfer import TransferReport
+from segloop.train.unfreezing import Unfreezing
 
 CHECKPOINT_STEPS = 25
-_MOST_EPOCHS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,20 @@ class FitResult:
     """What a training left.
 
     Attributes:
-        bundle: Folder of the bundle.
-        report: The HTML page.
+        bundle: Folder of the bundle; None on JAX, and for the workers but the first, which write none.
+        report: The HTML page; None where there is no bundle.
         steps: Optimiser steps done, over all commands that worked on the run.
         dice: Dice by label name on held-out patches; empty when nothing was held out.
         seconds: From the start of the command to the written bundle.
+        notices: Warnings of the training, over all commands that worked on the run.
     """
 
-    bundle: Path
-    report: Path
+    bundle: Path | None
+    report: Path | None
     steps: int
     dice: dict[str, float]
     seconds: float
+    notices: tuple[Notice, ...] = ()
 
 
 def fit(  # noqa: PLR0913 - the knobs of one command, all by name
@@ -69,22 +72,32 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
     out: Path,
     *,
     fold: int | None = None,
+    split: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
     time_budget_s: float | None = None,
     started: float | None = None,
     epochs: int | None = None,
     resume: bool = False,
     seed: int | None = None,
+    init: Bundle | None = None,
+    encoder_weights: str | None = None,
     version: str = "0.1.0",
     command: str = "",
     progress: Progress | None = None,
+    reading: Callable[[int, int], None] | None = None,
+    transferred: Callable[[TransferReport], None] | None = None,
 ) -> FitResult:
     """Train and write `out/bundle`, `out/report.html`, TensorBoard logs in `out/logs`, and `out/checkpoint`.
+
+    A file `out/stop` ends training after the step in progress; everything is written all the same, and the file is
+    removed. SIGINT and SIGTERM end it there as well, with a checkpoint to resume from and nothing else. On JAX the
+    checkpoint is all that is written: resumed on TensorFlow, with no step left, it becomes a bundle.
 
     Args:
         plan: The recipe.
         dataset: Its cases.
         out: Folder of the run.
         fold: Fold of the Plan's split to hold out; None trains on every case.
+        split: Ids to train on and ids held out, instead of what the Plan's split gives for `fold`.
         time_budget_s: Seconds from `started` to the written bundle. The first tenth, at most a minute, times the
             steps; the budget then is a number of steps, and the learning rate reaches 0 with the last.
         started: `time.monotonic()` when the command began; now if None.
@@ -92,62 +105,97 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
         resume: Go on from `out/checkpoint` where there is one; time spent before counts towards a budget. A finished
             run that is given a larger budget goes on as well.
         seed: Of weights, patches and augmentation; the Plan's if None.
+        init: Model whose weights a fresh run starts from, as far as they fit (`train.transfer`); a resumed run goes on
+            with its own.
+        encoder_weights: Weights of the Plan's pretrained encoder: `imagenet` or a file; None draws them.
         version: Of the model.
         command: The command line for the record, without paths.
-        progress: Told after each epoch.
+        progress: Told after each epoch, and about every second.
+        reading: Told how many cases are read, and of how many.
+        transferred: Told what a fresh run took over from `init` or `encoder_weights`, before it trains.
 
     Raises:
         PlanError: The Plan does not suit the dataset, or a resumed run was begun with another plan, fold or seed.
-        ModelError: `train.diverged`; `backend.mismatch` when Keras does not run on TensorFlow.
-        InputError: A case cannot be read.
-        ServiceError: `disk.full`.
+        ModelError: `train.diverged`; `train.collapsed`; `backend.mismatch` when Keras runs on neither TensorFlow nor
+            JAX.
+        InputError: A case cannot be read; names it.
+        ServiceError: `disk.full`; `worker.lost`.
+        KeyboardInterrupt: A signal came; the checkpoint is written.
     """
     started = time.monotonic() if started is None else started
-    _require_tensorflow()
+    backend = require_backend()
+    # Workers must find each other before anything is computed, and TensorFlow then listens to signals as well.
+    team = _team(backend, plan)
     seed = plan.training.seed if seed is None else seed
-    found = checkpoint.peek(out / "checkpoint") if resume else None
-    if found:
-        checkpoint.require_same_run(found, plan.digest, seed, fold)
-    state = found or State(plan=plan.digest, seed=seed, fold=fold)
-    train_ids, held_ids = split_ids(plan, dataset, fold)
-    examples = load_examples(plan, dataset, train_ids)
-    held = validation_feed(load_examples(plan, dataset, held_ids), plan)
+    with Signals() as signals:
+        found = checkpoint.peek(out / "checkpoint") if resume else None
+        if found:
+            checkpoint.require_same_run(found, plan.digest, seed, fold)
+        source = None if found else origin_given(plan, init, encoder_weights)
+        state = found or State(plan=plan.digest, seed=seed, fold=fold, pretrained=source is not None)
+        training, held_out = split or split_ids(plan, dataset, fold)
+        run = _run(plan, state, time_budget_s, epochs, started, len(held_out))
+        guides = None
+        if plan.coarse is not None:
+            _require_alone(backend, team)
+            same = {"fold": fold, "split": split, "epochs": epochs, "seed": seed, "version": version}
+            told = {"started": started, "command": command, "progress": progress, "reading": reading}
+            guides = first_stage(fit, plan, out, resume=resume, budget_s=time_budget_s, dataset=dataset, **same, **told)
+        finished = bool(team.first(_nothing_left(run, out)))
+        work = [] if finished else load_examples(plan, dataset, training, guides, reading)
+        held = validation_feed(load_examples(plan, dataset, held_out, guides), plan) if team.chief else []
 
-    precision = policy(plan.training.precision)
-    model = compiled(plan, seed, precision)
-    if found:
-        checkpoint.restore(out / "checkpoint", model)
-    run = _run(plan, state, time_budget_s, epochs, started)
-    judge = deploy(build_unet(plan.network, seed=seed, dtype=precision))
-    feed = training_feed(examples, plan, seed, start=state.step, copies=len(model.outputs))
-    del examples
-    _train(run, model, judge, feed, held, out, progress)
+        precision = policy(plan.training.precision)
+        model = compiled(plan, seed, precision, pretrained=state.pretrained)
+        if found:
+            checkpoint.restore(out / "checkpoint", model)
+        elif source is not None:
+            began = begin_from(model, plan, source, out)
+            if transferred is not None:
+                transferred(began)
+        judge = deploy(build_unet(plan.network, seed=seed, dtype=precision))
+        if work:
+            run.state = run.state.model_copy(update={"machine": machine(precision)})
+            run, step = _stepping(run, model, work, team)
+            callbacks = _callbacks(run, judge, work, held, out, signals, progress)
+            work = []  # what training reads is a copy of its own
+            train(run, model, step, callbacks)
+            if team.chief:
+                checkpoint.save(out / "checkpoint", run.snapshot(), model)
+            if run.interrupted:
+                raise KeyboardInterrupt
+        seconds = time.monotonic() - started
+        if backend != "tensorflow" or not team.chief:
+            return FitResult(None, None, run.step, run.dice, seconds, tuple(run.notices))
+        from segloop.train.finishing import Record, write_results
 
-    checkpoint.save(out / "checkpoint", run.snapshot(), model)
-    average_into(judge, model)
-    dice = patch_dice(judge, held, plan) if held else {}
-    provenance = _provenance(run, dataset, train_ids, precision, command)
-    bundle = out / "bundle"
-    exact = deploy(build_unet(plan.network, seed=seed))
-    average_into(exact, model)
-    export_bundle(
-        bundle,
-        plan,
-        exact,
-        provenance=provenance,
-        card=model_card(plan, provenance, version, dice, len(held_ids), len(dataset.cases)),
-        version=version,
-        selftest=selftest_images(plan, exact, judge),
-        metrics={f"patch_dice_{name}": value for name, value in dice.items()},
-    )
-    report = out / "report.html"
-    points = [*run.points[:-1], run.points[-1].model_copy(update={"dice": dice})] if run.points else []
-    report.write_text(html_report(plan, provenance, version, points), "utf-8")
-    return FitResult(bundle, report, run.step, dice, time.monotonic() - started)
+        origin, coarse = kept_origin(out) if state.pretrained else None, guides.bundle if guides else None
+        record = Record(dataset, training, held_out, version, command, origin, coarse)
+        bundle, report, dice = write_results(run, model, judge, held, record, out)
+        (out / FILE).unlink(missing_ok=True)
+        return FitResult(bundle, report, run.step, dice, time.monotonic() - started, tuple(run.notices))
 
 
-def _run(plan: Plan, state: State, budget_s: float | None, epochs: int | None, started: float) -> Run:
-    """The run as it stands before its first (or next) step."""
+def _require_alone(backend: str, team: Team) -> None:
+    if backend != "tensorflow" or team is not ALONE:
+        raise PlanError(
+            "A cascade is trained by one process on TensorFlow, since its second network learns from the first one's bundle.",
+            found={"backend": backend, "workers": team.workers},
+            expected={"backend": "tensorflow", "workers": 1},
+            hint="Train plan.coarse and the second network there, or plan with --variant full.",
+        )
+
+
+def _team(backend: str, plan: Plan) -> Team:
+    if backend == "jax":
+        return ALONE
+    from segloop.train.strategy import find_team
+
+    return find_team(plan.training.batch)
+
+
+def _run(plan: Plan, state: State, budget_s: float | None, epochs: int | None, started: float, held: int) -> Run:
+    """The run as it stands before its first (or next) step; `held` cases are held out."""
     earlier = state.seconds
 
     def elapsed_s() -> float:
@@ -157,96 +205,70 @@ def _run(plan: Plan, state: State, budget_s: float | None, epochs: int | None, s
         clock, total = Clock(), (epochs or plan.training.epochs) * plan.training.steps_per_epoch
         schedule = Schedule(total)
     else:
-        clock = Clock(budget_s, reserve_s(budget_s))
+        clock = Clock(budget_s, reserve_s(budget_s), finishing_steps(held, plan.training.batch))
         # A run that is given more time than before, finished or not, is planned anew at the pace it then finds.
         same = budget_s <= state.budget_s
         schedule = Schedule(state.total, state.anchor_step, state.anchor_progress) if same else Schedule(0)
-    return Run(plan, state, clock, schedule, elapsed_s, step=state.step, points=list(state.history))
+    return Run(
+        plan,
+        state,
+        clock,
+        schedule,
+        elapsed_s,
+        step=state.step,
+        points=list(state.history),
+        notices=list(state.notices),
+        loss_sum=state.loss_sum,
+        loss_steps=state.loss_steps,
+    )
 
 
-def _train(
+def _nothing_left(run: Run, out: Path) -> bool:
+    """Whether a resumed run only has to be finished: it has no step left, or is told to stop where it stands."""
+    return run.done or (run.step > 0 and (out / FILE).exists())
+
+
+def _stepping(run: Run, model: keras.Model, examples: Sequence[Example], team: Team) -> tuple[Run, Step]:
+    """What does the steps on this backend, and the run as this worker sees it."""
+    plan, seed, start = run.plan, run.state.seed, run.step
+    if keras.config.backend() == "jax":
+        from segloop.train.jax_step import JaxStep
+
+        return run, JaxStep(model, examples, plan, seed, start)
+    from segloop.train.stepping import TensorFlowStep
+    from segloop.train.strategy import TeamStep, Workers
+
+    if not isinstance(team, Workers):
+        return run, TensorFlowStep(model, training_feed(examples, plan, seed, start=start))
+    run.team = team
+    read = hashlib.sha256(repr((run.state.plan, seed, [(e.id, e.image.shape) for e in examples])).encode())
+    team.require_same("Plan, seed or set of cases", read.hexdigest())
+    team.level([*model.weights, *model.optimizer.variables])
+    run.step = start = team.first(start)
+    feed = training_feed(examples, plan, seed, start=start, share=team.share(plan.training.batch))
+    return run if team.chief else follower(run), TeamStep(model, feed, team)
+
+
+def _callbacks(
     run: Run,
-    model: keras.Model,
     judge: keras.Model,
-    feed: tf.data.Dataset,
+    examples: Sequence[Example],
     held: Batches,
     out: Path,
+    signals: Signals,
     progress: Progress | None,
-) -> None:
-    if run.done:
-        return
-    length = run.plan.training.steps_per_epoch
-    first = run.step // length
-    callbacks: list[Any] = [
+) -> list[keras.callbacks.Callback]:
+    """In the order in which they depend on each other; workers but the first only follow."""
+    if not run.team.chief:
+        return [Pacing(run), Unfreezing(run), Ending(run, signals, None)]
+    folder = out / "checkpoint"
+    found: list[keras.callbacks.Callback] = [
         Pacing(run),
-        Checkpoints(run, out / "checkpoint", CHECKPOINT_STEPS),
+        Unfreezing(run),
+        Ending(run, signals, out / FILE),
         Validation(run, judge, held),
-        keras.callbacks.TensorBoard(str(out / "logs"), write_graph=False, update_freq="epoch"),
+        Checkpoints(run, folder, CHECKPOINT_STEPS),
+        Collapse(run, judge, probe(examples, run.plan), folder),
+        *board_callbacks(run, run.plan, judge, held, examples, out),
     ]
-    if progress is not None:
-        callbacks.append(Reporting(run, progress))
-    last = math.ceil(run.schedule.total / length) if math.isinf(run.clock.budget_s) else _MOST_EPOCHS
-    model.fit(
-        feed,
-        initial_epoch=first,
-        epochs=max(last, first + 1),
-        steps_per_epoch=length,
-        callbacks=callbacks,
-        verbose=0,
-        shuffle=False,
-    )
-
-
-def compiled(plan: Plan, seed: int, precision: str) -> keras.Model:
-    """The training network with loss and optimiser; XLA only on a GPU, where it helps."""
-    spec = plan.training
-    model = build_unet(plan.network, seed=seed, dtype=precision)
-    weights = deep_supervision(len(model.outputs))
-    loss = [DiceCrossEntropy(plan.network.classes, spec.dice_weight, spec.cross_entropy_weight) for _ in weights]
-    optimizer = keras.optimizers.AdamW(
-        spec.learning_rate,
-        weight_decay=spec.weight_decay,
-        global_clipnorm=spec.gradient_norm,
-        use_ema=spec.ema > 0,
-        # Keras checks the range even where averaging is off.
-        ema_momentum=spec.ema or 0.99,
-    )
-    # Shrinking scale and shift of a normalisation, or a bias, does not regularise; it only biases.
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    optimizer.build(model.trainable_variables)
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    model.compile(optimizer, loss=loss, loss_weights=list(weights), jit_compile=gpu)
-    return model
-
-
-def _provenance(run: Run, dataset: Dataset, ids: tuple[str, ...], precision: str, command: str) -> Provenance:
-    return Provenance(
-        dataset=dataset.name,
-        licence=dataset.licence,
-        training_images={case_id: dataset.digest(dataset.case(case_id)) for case_id in ids},
-        fold=run.state.fold,
-        folds=None if run.state.fold is None else run.plan.training.folds,
-        seed=run.state.seed,
-        steps=run.step,
-        seconds=round(run.elapsed_s(), 1),
-        command=command,
-        segloop=segloop.__version__,
-        lock=installed_digest(),
-        tensorflow=tf.__version__,
-        keras=keras.__version__,
-        instruction_set=instruction_set(),
-        precision=precision,
-        threads=threads(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _require_tensorflow() -> None:
-    if keras.config.backend() != "tensorflow":
-        raise ModelError(
-            f"Keras runs on {keras.config.backend()}; training needs TensorFlow.",
-            code="backend.mismatch",
-            found=keras.config.backend(),
-            expected="tensorflow",
-            hint="Set KERAS_BACKEND=tensorflow before the program starts.",
-        )
+    return found if progress is None else [*found, Reporting(run, progress)]

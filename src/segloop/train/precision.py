@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import keras
+
 from segloop.infer.machine import has_bf16
+from segloop.train.checkpoint import Machine
 
 Policy = Literal["float32", "mixed_bfloat16"]
 
@@ -25,9 +29,35 @@ def policy(wanted: Literal["auto", "float32", "mixed_bfloat16"]) -> Policy:
     """
     if wanted != "auto":
         return wanted
+    return "mixed_bfloat16" if accelerated() or has_bf16() else "float32"
+
+
+def accelerated() -> bool:
+    """True when Keras' backend computes on something else than the processor."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        return bool(jax.default_backend() != "cpu")
     import tensorflow as tf
 
-    return "mixed_bfloat16" if has_bf16() or tf.config.list_physical_devices("GPU") else "float32"
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def machine(precision: str) -> Machine:
+    """What this process computes with."""
+    backend = str(keras.config.backend())
+    return Machine(
+        backend=f"{backend} {version_of(backend)}",
+        instruction_set=instruction_set(),
+        precision=precision,
+        threads=threads(),
+        lock=installed_digest(),
+    )
+
+
+def version_of(library: str) -> str:
+    """Version of an imported library; empty where it is not there."""
+    return str(getattr(sys.modules.get(library), "__version__", ""))
 
 
 def instruction_set() -> str:

@@ -19,6 +19,7 @@ _TOLERATED_DRIFT = 0.01
 _EXPORT_S = 10.0
 _EXPORT_SHARE = 0.035
 _LARGEST_SHARE = 0.4
+_SELFTEST_IMAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +58,27 @@ class Clock:
     Args:
         budget_s: All of it; infinite without a budget.
         reserve_s: Kept back for what follows training: last validation, export, report.
+        finishing_steps: How many steps' time the network's part of that takes.
+        finishing_s: The same in seconds, once a step has been timed.
     """
 
     budget_s: float = inf
     reserve_s: float = 0.0
+    finishing_steps: float = 0.0
+    finishing_s: float = 0.0
 
     @property
     def training_s(self) -> float:
         """When training must end."""
-        return max(0.0, self.budget_s - self.reserve_s)
+        return max(0.0, self.budget_s - self.reserve_s - self.finishing_s)
+
+    def at_pace(self, step_s: float) -> Clock:
+        """The clock of a run whose steps take `step_s`: what follows training passes the same network."""
+        return replace(self, finishing_s=self.finishing_steps * step_s)
+
+    def room(self, step_s: float, elapsed_s: float) -> bool:
+        """True when one more step ends in time, if it takes `step_s`."""
+        return elapsed_s + step_s <= self.training_s
 
     def calibrated(self, timed: int, timed_s: float, elapsed_s: float) -> bool:
         """True when enough steps were timed: for a tenth of the budget, at most a minute, or when time runs out."""
@@ -89,6 +102,19 @@ def reserve_s(budget_s: float) -> float:
     the 5 % it may be missed by are more as well.
     """
     return min(max(_EXPORT_S, _EXPORT_SHARE * budget_s), _LARGEST_SHARE * budget_s)
+
+
+def finishing_steps(held: int, batch: int) -> float:
+    """How many steps' time the network needs once training has ended.
+
+    One for the gradients and pictures of the logs, one for what is traced anew, and half a step's share (a forward pass
+    is a third) for every held-out patch and for the self-test's images, which are no larger than a patch.
+
+    Args:
+        held: Held-out patches.
+        batch: Patches of a step.
+    """
+    return 2 + (held + _SELFTEST_IMAGES) / (2 * batch)
 
 
 def learning_rate(progress: float, peak: float, warmup: float, power: float = 0.9) -> float:

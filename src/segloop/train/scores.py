@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite, isinf
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from segloop.errors import InputError
 from segloop.measure.agreement import bootstrap_interval
@@ -55,6 +56,7 @@ class CaseScore(Frozen):
     Attributes:
         id: The case's.
         labels: By label number.
+        regions: Overlapping unions of labels, by their name; empty when the Plan has none.
         seconds: Wall time of the prediction, without reading and scoring.
         training_case: The model was trained on it; only with `allow_training_cases`.
     """
@@ -63,6 +65,7 @@ class CaseScore(Frozen):
     labels: dict[str, LabelScore]
     seconds: float
     training_case: bool = False
+    regions: dict[str, LabelScore] = Field(default_factory=dict)
 
     @property
     def mean_dice(self) -> float | None:
@@ -112,13 +115,19 @@ class LabelSummary(Frozen):
 
 
 class ScoredModel(Frozen):
-    """The bundle that was scored, and what ran it."""
+    """The bundle that was scored, and what ran it.
+
+    Attributes:
+        digest: Of the bundle; for out-of-fold scores of the ensemble of the folds' bundles.
+        mirrored: Axes along which images were also segmented mirrored.
+    """
 
     name: str
     version: str
     digest: str
     runtime: str
     precision: str
+    mirrored: tuple[int, ...] = ()
 
 
 class Scores(Frozen):
@@ -129,6 +138,7 @@ class Scores(Frozen):
         dataset: Name of the dataset.
         tolerance_mm: Of the surface Dice.
         labels: By label number.
+        regions: Overlapping unions of labels, by their name; empty when the Plan has none.
         mean_dice: Mean of the labels' mean Dice.
         cases: In the order given.
     """
@@ -142,6 +152,7 @@ class Scores(Frozen):
     labels: dict[str, LabelSummary]
     mean_dice: float | None
     cases: tuple[CaseScore, ...]
+    regions: dict[str, LabelSummary] = Field(default_factory=dict)
 
     @classmethod
     def of(
@@ -153,16 +164,41 @@ class Scores(Frozen):
         dataset: str,
         tolerance_mm: float,
     ) -> Scores:
-        """Cases summed up per label."""
-        labels = {str(spec.value): _summary(spec, cases) for spec in specs}
-        mean = _mean(label.dice.mean for label in labels.values())
+        """Cases summed up per label, and per region where they have some."""
+        labels = {
+            str(spec.value): _summary(spec.name, [case.labels[str(spec.value)] for case in cases]) for spec in specs
+        }
+        names = dict.fromkeys(name for case in cases for name in case.regions)
+        regions = {name: _summary(name, [case.regions[name] for case in cases]) for name in names}
         return cls(
-            model=model, dataset=dataset, tolerance_mm=tolerance_mm, labels=labels, mean_dice=mean, cases=tuple(cases)
+            model=model,
+            dataset=dataset,
+            tolerance_mm=tolerance_mm,
+            labels=labels,
+            regions=regions,
+            mean_dice=_mean(label.dice.mean for label in labels.values()),
+            cases=tuple(cases),
         )
 
     def to_json(self) -> str:
         """Indented JSON with a final newline."""
         return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
+
+def read_scores(path: Path) -> Scores:
+    """A document that `segloop evaluate` or `segloop cross-validate` wrote.
+
+    Raises:
+        InputError: `input.unreadable` when the file is none.
+    """
+    try:
+        return Scores.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as fault:
+        raise InputError(
+            f"{path.name} holds no metrics ({type(fault).__name__}).",
+            found=path.name,
+            expected="what `segloop evaluate -o` writes",
+        ) from fault
 
 
 class PairedDifference(Frozen):
@@ -219,14 +255,12 @@ def paired_difference(scores: Scores, reference: Mapping[str, float]) -> PairedD
     )
 
 
-def _summary(spec: LabelSpec, cases: Sequence[CaseScore]) -> LabelSummary:
-    scores = [case.labels[str(spec.value)] for case in cases]
-
+def _summary(name: str, scores: Sequence[LabelScore]) -> LabelSummary:
     def over(pick: Callable[[LabelScore], float | None]) -> Statistic:
         return Statistic.of([pick(s) for s in scores], (s.reason for s in scores if pick(s) is None))
 
     return LabelSummary(
-        name=spec.name,
+        name=name,
         dice=over(lambda score: score.dice),
         hd95_mm=over(lambda score: score.hd95_mm),
         surface_dice=over(lambda score: score.surface_dice),

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 from scipy.ndimage import zoom
 
+from segloop.infer.bundle import Bundle
 from segloop.infer.engine import segment
-from segloop.infer.runtimes.tensorflow import TensorFlow
+from segloop.infer.export import exactly
 from segloop.plan import Plan
 from segloop.volume import Geometry, Reorientation, Vector, Volume
 
@@ -18,7 +19,9 @@ _LARGEST = {2: 256, 3: 64}
 _WHOLE_NUMBERS_FROM = 100.0
 
 
-def selftest_images(plan: Plan, exact: keras.Model, fast: keras.Model, cases: int = 2) -> list[Volume]:
+def selftest_images(
+    plan: Plan, exact: keras.Model, fast: keras.Model, cases: int = 2, coarse: Bundle | None = None
+) -> list[Volume]:
     """Made-up images on which the model's labels are steady and, if possible, not empty.
 
     Of several candidates those are taken whose labels agree best between full and reduced precision, so that the test
@@ -29,8 +32,9 @@ def selftest_images(plan: Plan, exact: keras.Model, fast: keras.Model, cases: in
         exact: Deployed network in float32.
         fast: The same weights in the precision of training.
         cases: How many.
+        coarse: The first network of a cascade.
     """
-    runtimes = TensorFlow(exact), TensorFlow(fast)
+    runtimes = exactly(exact, coarse), exactly(fast, coarse)
     scored: list[tuple[tuple[bool, int], int, Volume]] = []
     for volume in made_up(plan, _CANDIDATES):
         one, other = (segment(plan, runtime, volume)[0].array for runtime in runtimes)
@@ -47,7 +51,7 @@ def made_up(plan: Plan, cases: int, seed: int = 7) -> list[Volume]:
     draw = np.random.default_rng(seed)
     rule = plan.preparation.normalisation[0]
     low, high = rule.window or (0.0, 1000.0)
-    if plan.network.channels == 3:
+    if plan.inputs.channels == 3:
         dtype: type[np.generic] = np.uint8
         low, high = 0.0, 255.0
     else:
@@ -59,7 +63,7 @@ def made_up(plan: Plan, cases: int, seed: int = 7) -> list[Volume]:
     geometry = Reorientation.between(plain, plan.preparation.orientation).geometry(plain)
     volumes = []
     for _ in range(cases):
-        channels = [_blobs(draw, geometry.shape) * (high - low) + low for _ in range(plan.network.channels)]
+        channels = [_blobs(draw, geometry.shape) * (high - low) + low for _ in range(plan.inputs.channels)]
         values = channels[0] if len(channels) == 1 else np.stack(channels, -1)
         rounded = values if dtype is np.float32 else np.round(values)
         volumes.append(Volume(rounded.astype(dtype), geometry))

@@ -43,3 +43,38 @@ def test_the_hippocampus_set(shared_data: Callable[[str], Path]) -> None:
     assert plan.training.augmentation.mirror_axes == (2,)
     assert plan.preparation.spacing_mm == (1.0, 1.0, 1.0)
     assert plan.inputs.modalities == ("MR",)
+
+
+def test_vessels_are_thin_and_long_and_lumps_are_not(tmp_path: Path) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+    z, y, x = np.mgrid[:40, :40, :40]
+    mask = np.zeros((40, 40, 40), np.uint8)
+    mask[np.hypot(y - 10, x - 10) < 2.5] = 1
+    mask[np.sqrt((z - 20.0) ** 2 + (y - 28) ** 2 + (x - 28) ** 2) < 9] = 2
+    image = np.where((mask > 0) | (x > 19), 500.0, np.abs(np.random.default_rng(0).normal(0, 9, mask.shape)))
+    grid = Geometry(mask.shape)
+    files.write(Volume(image.astype(np.float32), grid), tmp_path / "imagesTr" / "a.nii.gz")
+    files.write(Labels(mask, grid), tmp_path / "labelsTr" / "a.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"1": "vessel", "2": "ball"}}))
+
+    facts = fingerprint(Dataset.load(tmp_path))
+    vessel, ball = facts.labels
+    assert vessel.width == pytest.approx(5, rel=0.25)
+    assert vessel.slenderness > 2 * ball.slenderness
+    assert ball.width == pytest.approx(18 * 2 / 3, abs=1.2)
+    assert ball.slenderness < 3
+    assert facts.empty == pytest.approx(float((image < 50).mean()), abs=0.01)
+    logarithms = np.log1p(image[mask > 0])
+    assert facts.intensities[0].log_mean == pytest.approx(logarithms.mean(), rel=1e-5)
+
+
+def test_a_crop_from_inside_a_body_has_no_air_and_eyes_have_thin_vessels(shared_data: Callable[[str], Path]) -> None:
+    crops = Dataset.load(shared_data("hippocampus"))
+    facts = fingerprint(crops.subset([case.id for case in crops.cases[:10]]))
+    assert facts.empty < 0.1
+    assert all(label.slenderness < 12 for label in facts.labels)
+    eyes = Dataset.load(shared_data("chase-db1"))
+    vessels = fingerprint(eyes.subset([case.id for case in eyes.cases[:2]])).labels[0]
+    assert 4 < vessels.width < 8
+    assert vessels.slenderness > 100

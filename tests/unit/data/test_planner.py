@@ -1,47 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from segloop.data import Budget, Fingerprint, make_plan
-from segloop.data.fingerprint import Intensity, LabelFingerprint
-from segloop.data.network import activation_bytes, network
-from segloop.data.rules import mirror_axes
-from segloop.data.terms import label_spec
+from plan_kit import facts
+from segloop.data import Budget, Dataset, Fingerprint, fingerprint, make_plan
+from segloop.data.cost import FRAMEWORK_BYTES, step_bytes
 from segloop.errors import PlanError
 from segloop.io.rules import matches
-from segloop.volume import Geometry, Shape, Vector
+from segloop.plan import Plan
+from segloop.volume import Geometry
 
-
-def facts(
-    shapes: tuple[Shape, ...] = ((36, 50, 35),),
-    spacings: tuple[Vector, ...] = ((1.0, 1.0, 1.0),),
-    *,
-    names: tuple[str, ...] = ("blob",),
-    modality: str = "MR",
-    photographs: bool = False,
-    components: int = 2,
-    channels: int = 1,
-) -> Fingerprint:
-    labels = tuple(
-        LabelFingerprint(spec=label_spec(i, n), cases=5, share=0.1, most_components=components, median_ml=3.0)
-        for i, n in enumerate(names, start=1)
-    )
-    return Fingerprint(
-        name="Some-Set",
-        modality=modality,
-        channels=channels,
-        dims=2 if all(s[0] == 1 for s in shapes) else 3,
-        photographs=photographs,
-        shapes=shapes,
-        spacings_mm=spacings,
-        intensities=(Intensity(mean=60.0, sd=20.0, low=-40.0, median=61.0, high=180.0),) * channels,
-        labels=labels,
-    )
+GIB = 2**30
 
 
 def test_a_hippocampus_crop_gets_the_measured_network() -> None:
@@ -50,45 +27,109 @@ def test_a_hippocampus_crop_gets_the_measured_network() -> None:
     assert plan.network.features == (16, 32, 64, 128)
     assert plan.network.divisor == (8, 8, 8)
     assert plan.inference.mode == "whole"
-    assert plan.reasons
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    shape=st.tuples(*[st.integers(1, 400)] * 3),
-    spacing=st.tuples(*[st.floats(0.3, 8.0)] * 3),
-    channels=st.integers(1, 4),
-    dims=st.sampled_from([None, 2]),
+def test_the_shipped_hippocampus_model_would_be_planned_the_same_today(shared_data: Callable[[str], Path]) -> None:
+    """All but the words, and what cross-validation found out later."""
+    dataset = Dataset.load(shared_data("hippocampus"))
+    today = make_plan(fingerprint(dataset), name="hippocampus-mr")
+    shipped = Plan.load(Path(__file__).parents[3] / "src" / "segloop" / "bundles" / "hippocampus-mr" / "plan.json")
+    for part in ("labels", "inputs", "preparation", "network"):
+        assert getattr(today, part) == getattr(shipped, part)
+    for field in ("patch", "batch", "learning_rate", "foreground_fraction", "augmentation", "loss"):
+        assert getattr(today.training, field) == getattr(shipped.training, field)
+    assert today.inference.patch == shipped.inference.patch
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "extra", "kind"),
+    [("chase-db1", 256, "cldice", "zscore"), ("isbi2012-em", 256, None, "zscore"), ("sarcoma-pet", None, None, "log")],
 )
-def test_any_image_gets_a_valid_plan_within_its_budget(
-    shape: Shape, spacing: Vector, channels: int, dims: int | None
+def test_real_data_sets_get_what_suits_them(
+    name: str, size: int | None, extra: str | None, kind: str, shared_data: Callable[[str], Path]
 ) -> None:
-    budget = Budget()
-    plan = make_plan(facts((shape,), (spacing,), channels=channels), budget, dims=dims)  # type: ignore[arg-type]
-    patch, batch = plan.training.patch, plan.training.batch
-    assert batch * prod(patch) <= budget.step_voxels
-    assert activation_bytes(plan.network, patch, batch) <= budget.memory_bytes
-    assert all(p % d == 0 for p, d in zip(patch, plan.network.divisor, strict=True))
-    assert (
-        matches(plan.inputs, Geometry(shape, spacing), "MR", channels=channels) == ()
-        or shape[0] < plan.inputs.min_slices
+    dataset = Dataset.load(shared_data(name))
+    plan = make_plan(fingerprint(dataset.subset([case.id for case in dataset.cases[:: 4 if size else 1]])))
+    assert plan.network.dims == (2 if size else 3)
+    if size:
+        assert plan.training.patch == (1, size, size)
+    assert plan.training.loss.extra == extra
+    assert plan.preparation.normalisation[0].kind == kind
+    assert (plan.training.augmentation.low_resolution_probability > 0) == (name == "sarcoma-pet")
+    assert plan.training.augmentation.bias_field_probability == 0
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> tuple[Fingerprint, Budget, Literal[2, None]]:
+    """Any image, on any machine."""
+    shape = draw(st.tuples(*[st.integers(1, 600)] * 3))
+    spacing = draw(st.tuples(*[st.floats(0.1, 10.0)] * 3))
+    names = tuple(f"part {i}" for i in range(draw(st.integers(1, 8))))
+    dims = draw(st.sampled_from([None, 2]))
+    size = draw(st.sampled_from([None, 256, 512])) if dims == 2 or shape[0] == 1 else None
+    budget = Budget(
+        memory_bytes=int(draw(st.floats(0.3, 100)) * GIB), device=draw(st.sampled_from(["cpu", "gpu"])), size=size
     )
+    return facts((shape,) * 3, (spacing,), channels=draw(st.integers(1, 4)), names=names), budget, dims
 
 
-def test_a_smaller_budget_gives_a_smaller_patch_and_the_smallest_is_refused() -> None:
+@settings(max_examples=50, deadline=None)
+@given(tasks())
+def test_any_image_gets_a_valid_plan_within_its_budget_or_is_told_the_smallest(
+    task: tuple[Fingerprint, Budget, Literal[2, None]],
+) -> None:
+    about, budget, dims = task
+    try:
+        plan = make_plan(about, budget, dims=dims)
+    except PlanError as fault:
+        refusal = fault
+        event("refused")
+    else:
+        refusal = None
+        event(budget.device)
+    if refusal is not None:
+        assert (refusal.code, refusal.exit_status, refusal.found) == ("plan.memory", 3, budget.memory_bytes)
+        assert refusal.expected > budget.memory_bytes
+        budget = budget.model_copy(update={"memory_bytes": refusal.expected})
+        plan = make_plan(about, budget, dims=dims)
+    for stage in (plan, *([plan.coarse] if plan.coarse else [])):
+        patch, batch = stage.training.patch, stage.training.batch
+        assert FRAMEWORK_BYTES + step_bytes(stage.network, patch, batch) <= budget.memory_bytes
+        assert all(p % d == 0 for p, d in zip(patch, stage.network.divisor, strict=True))
+    if plan.coarse:
+        event("cascade")
+    if budget.size is not None:
+        assert patch[1:] == (budget.size, budget.size)
+    grid = Geometry(about.shapes[0], about.spacings_mm[0])
+    fits = matches(plan.inputs, grid, "MR", channels=about.channels) == ()
+    assert fits or grid.shape[0] < plan.inputs.min_slices
+    assert Plan.parse(plan.model_dump(mode="json", by_alias=True)) == plan
+
+
+def test_a_small_gpu_a_large_one_and_a_processor_get_clearly_different_plans() -> None:
+    about = facts(((160, 320, 320),) * 40)
+    processor = make_plan(about, Budget(memory_bytes=8 * GIB))
+    small = make_plan(about, Budget(memory_bytes=4 * GIB, device="gpu"))
+    large = make_plan(about, Budget(memory_bytes=80 * GIB, device="gpu"))
+    assert (processor.network.features[0], small.network.features[0]) == (16, 32)
+    assert (max(processor.network.features), max(small.network.features)) == (128, 320)
+    assert (small.network.block, large.network.block) == ("plain", "residual")
+    assert prod(large.training.patch) > 4 * prod(small.training.patch)
+    assert large.training.batch >= small.training.batch
+
+
+def test_a_smaller_budget_gives_a_smaller_patch_and_the_smallest_that_would_do_is_named() -> None:
     large = facts(((200, 400, 400),))
-    wide, narrow = (make_plan(large, Budget(memory_bytes=n * 2**30)).training.patch for n in (8, 1))
+    wide, narrow = (make_plan(large, Budget(memory_bytes=n * GIB, device="gpu")).training.patch for n in (12, 2))
     assert prod(narrow) < prod(wide)
-    with pytest.raises(PlanError) as caught:
-        make_plan(large, Budget(memory_bytes=2**18))
-    assert caught.value.code == "plan.memory"
-
-
-def test_a_coarse_axis_is_pooled_later_with_flat_kernels() -> None:
-    spec = network((32, 160, 160), (5.0, 0.8, 0.8), 3, channels=1, classes=2)
-    assert spec.strides[1] == (1, 2, 2)
-    assert spec.kernels[0] == (1, 3, 3)
-    assert spec.kernels[-1] == (3, 3, 3)
+    with pytest.raises(PlanError, match="No plan fits 100 MiB") as caught:
+        make_plan(large, Budget(memory_bytes=100 * 2**20))
+    assert (caught.value.code, caught.value.exit_status) == ("plan.memory", 3)
+    enough = caught.value.expected
+    assert f"{enough // 2**20} MiB" in caught.value.message
+    make_plan(large, Budget(memory_bytes=enough))
+    with pytest.raises(PlanError):
+        make_plan(large, Budget(memory_bytes=enough - 2**20))
 
 
 def test_a_two_dimensional_plan_of_volumes_works_on_slices() -> None:
@@ -97,6 +138,22 @@ def test_a_two_dimensional_plan_of_volumes_works_on_slices() -> None:
     assert plan.network.divisor[0] == 1
     with pytest.raises(PlanError, match="one slice"):
         make_plan(facts(((1, 64, 64),)), dims=3)
+    with pytest.raises(PlanError, match="only 2-D"):
+        make_plan(facts(((60, 300, 280),)), Budget(size=256))
+
+
+def test_a_stack_of_three_slices_is_segmented_slice_by_slice() -> None:
+    assert make_plan(facts(((3, 300, 280),))).network.dims == 2
+    assert make_plan(facts(((3, 300, 280),)), dims=3).network.dims == 3
+
+
+def test_large_squares_are_for_gpus_or_for_who_asks() -> None:
+    photographs = facts(((1, 960, 999),) * 20, photographs=True, channels=3, modality="")
+    assert make_plan(photographs).training.patch == (1, 256, 256)
+    asked = make_plan(photographs, Budget(size=512))
+    assert asked.training.patch == (1, 512, 512)
+    assert asked.training.batch < make_plan(photographs).training.batch
+    assert make_plan(photographs, Budget(device="gpu", memory_bytes=16 * GIB)).training.patch == (1, 512, 512)
 
 
 def test_photographs_keep_their_pixels_and_have_no_extent_rule() -> None:
@@ -104,40 +161,6 @@ def test_photographs_keep_their_pixels_and_have_no_extent_rule() -> None:
     assert plan.preparation.spacing_mm is None
     assert plan.inputs.spacing_mm is None
     assert plan.inputs.channels == 3
-
-
-@pytest.mark.parametrize(
-    ("modality", "kind", "window"),
-    [("CT", "window", (-40.0, 180.0)), ("PT", "window", (0.0, 180.0)), ("MR", "zscore", None)],
-)
-def test_values_follow_the_modality(modality: str, kind: str, window: tuple[float, float] | None) -> None:
-    step = make_plan(facts(modality=modality)).preparation.normalisation[0]
-    assert (step.kind, step.window) == (kind, window)
-
-
-@pytest.mark.parametrize(
-    ("names", "volume", "photograph"),
-    [
-        (("liver", "lesion"), (2,), (1, 2)),
-        (("Anterior", "Posterior"), (2,), (1, 2)),
-        (("kidney_left", "kidney_right"), (), (1,)),
-        (("Niere rechts",), (), (1,)),
-        (("左肾", "右肾"), (), (1,)),
-        (("upper lobe", "leftover"), (2,), (1, 2)),
-    ],
-)
-def test_only_left_and_right_of_a_body_are_mirrored_and_never_where_labels_tell_them_apart(
-    names: tuple[str, ...], volume: tuple[int, ...], photograph: tuple[int, ...]
-) -> None:
-    assert mirror_axes(names)[0] == volume
-    assert mirror_axes(names, photographs=True)[0] == photograph
-    assert ("never mirrored" in mirror_axes(names)[1][0]) == (2 not in volume)
-
-
-def test_a_label_in_one_part_everywhere_keeps_its_largest_part_and_a_counted_one_does_not() -> None:
-    plan = make_plan(facts(names=("liver", "lesion"), components=1))
-    assert [(step.label, step.largest_component) for step in plan.post.steps] == [(1, True)]
-    assert make_plan(facts(names=("liver",), components=2)).post.steps == ()
 
 
 def test_images_far_from_the_training_data_are_refused() -> None:
@@ -154,3 +177,64 @@ def test_the_median_spacing_is_finer_along_one_far_coarser_axis() -> None:
     plan = make_plan(facts(((30, 512, 512),) * 3, spacings))
     assert plan.preparation.spacing_mm is not None
     assert plan.preparation.spacing_mm[0] == pytest.approx(float(np.percentile([3.0, 5.0, 6.0], 10)))
+
+
+def test_a_low_resolution_plan_shows_a_quarter_of_the_image_in_one_patch() -> None:
+    about = facts(((200, 512, 512),) * 10, ((1.5, 0.8, 0.8),))
+    full, low = make_plan(about, variant="full"), make_plan(about, variant="low")
+    assert prod(full.training.patch) < 0.25 * 200 * 512 * 512
+    assert low.preparation.spacing_mm is not None
+    voxels = prod(
+        n * d / s for n, d, s in zip((200, 512, 512), (1.5, 0.8, 0.8), low.preparation.spacing_mm, strict=True)
+    )
+    assert prod(low.training.patch) / voxels > 0.24
+    assert low.inputs == full.inputs
+    with pytest.raises(PlanError, match="win nothing"):
+        make_plan(facts(), variant="low")
+    with pytest.raises(PlanError, match="win nothing"):
+        make_plan(facts(((1, 64, 64),)), variant="low")
+
+
+def test_where_a_patch_shows_little_of_the_image_a_cascade_is_planned() -> None:
+    about = facts(((200, 512, 512),) * 10, ((1.5, 0.8, 0.8),), names=("liver", "lesion"))
+    plan = make_plan(about)
+    assert plan.coarse == make_plan(about, variant="low")
+    assert plan.network.channels == plan.inputs.channels + 2
+    assert plan.training.augmentation.doubt_probability > 0 == plan.coarse.training.augmentation.doubt_probability
+    assert any("segments first" in reason for reason in plan.reasons)
+    assert make_plan(about, variant="full").coarse is None
+    assert make_plan(about, dims=2).coarse is None
+    assert make_plan(facts(((60, 100, 100),))).coarse is None
+
+
+def test_a_cascade_that_does_not_fit_is_left_out_and_said_so_but_not_where_it_was_asked_for() -> None:
+    about = facts(((16, 16, 16),) * 5)
+    with pytest.raises(PlanError) as caught:
+        make_plan(about, Budget(memory_bytes=2**20))
+    tight = Budget(memory_bytes=caught.value.expected)
+    plan = make_plan(about, tight)
+    assert plan.coarse is None
+    assert any(reason.startswith("No cascade, although") for reason in plan.reasons)
+    with pytest.raises(PlanError) as caught:
+        make_plan(about, tight, variant="cascade")
+    assert caught.value.code == "plan.memory"
+
+
+def test_every_choice_is_explained_in_a_sentence_of_its_own() -> None:
+    for about in (facts(), facts(((1, 900, 900),), photographs=True, channels=3), facts(((30, 512, 512),))):
+        for budget in (Budget(), Budget(device="gpu")):
+            reasons = make_plan(about, budget).reasons
+            for word in (
+                "network",
+                "Patch",
+                "Batch",
+                "Depth",
+                "Width",
+                "Cost",
+                "irror",
+                "Augmentation",
+                "Loss",
+                "Infer",
+            ):
+                assert any(word in reason for reason in reasons), word
+            assert all(reason.endswith(".") and len(reason) > 20 for reason in reasons)

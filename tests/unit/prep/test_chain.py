@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 import tiny_models
 from segloop.errors import InputError
 from segloop.plan import Normalisation
-from segloop.prep import Chain
-from segloop.prep.chain import normalise
+from segloop.prep import Chain, Decision
+from segloop.prep.values import normalise
 from segloop.volume import Geometry, Labels, Volume
+
+DECISION = Decision.of(tiny_models.plan())
 
 
 def _one_hot(array, values=(0, 1, 5)):
@@ -60,7 +62,7 @@ def test_labels_come_back_where_they_were(spacing, permutation, flips):
     chain = Chain(tiny_models.plan())
     there = chain.labels(labels)
     restore = chain.grid(geometry)
-    back = restore.labels(_one_hot(there.array), (1, 5))
+    back = restore.labels(_one_hot(there.array), DECISION)
     assert back.dtype == np.uint8
     for value in (1, 5):
         one, other = labels.array == value, back == value
@@ -84,20 +86,20 @@ def test_labels_are_the_most_probable_class_slab_by_slab(monkeypatch):
     geometry = Geometry((23, 20, 18), (0.7, 1.4, 1.0)).transposed((2, 0, 1), (True, False, True))
     restore = Chain(tiny_models.plan()).grid(geometry)
     logits = np.random.default_rng(0).normal(size=(*restore.grids.target.shape, 3)).astype(np.float32)
-    whole = restore.labels(logits, (1, 5))
-    probabilities = restore.probabilities(logits)
+    whole = restore.labels(logits, DECISION)
+    probabilities = restore.probabilities(logits, DECISION)
     assert probabilities.shape == (*geometry.shape, 3)
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
     np.testing.assert_array_equal(whole, np.array([0, 1, 5], np.uint8)[probabilities.argmax(-1)])
     monkeypatch.setattr("segloop.prep.chain._SLAB_BYTES", 1)
-    assert (restore.labels(logits, (1, 5)) != whole).mean() < 1e-3
-    assert restore.labels(logits, (1, 300)).dtype == np.uint16
+    assert (restore.labels(logits, DECISION) != whole).mean() < 1e-3
+    assert restore.labels(logits, Decision((0, 1, 300))).dtype == np.uint16
 
 
 def test_scores_of_another_shape_are_refused():
     restore = Chain(tiny_models.plan()).grid(Geometry((4, 4, 4)))
     with pytest.raises(ValueError, match=r"\(4, 4, 4\)"):
-        restore.labels(np.zeros((4, 4, 5, 3), np.float32), (1, 5))
+        restore.labels(np.zeros((4, 4, 5, 3), np.float32), DECISION)
 
 
 def test_a_single_slice_goes_there_and_back():
@@ -106,7 +108,7 @@ def test_a_single_slice_goes_there_and_back():
     chain = Chain(tiny_models.plan())
     there = chain.labels(labels)
     assert there.array.shape == (5, 20, 20)
-    np.testing.assert_array_equal(chain.grid(geometry).labels(_one_hot(there.array), (1, 5)), labels.array)
+    np.testing.assert_array_equal(chain.grid(geometry).labels(_one_hot(there.array), DECISION), labels.array)
 
 
 def test_two_dimensional_plans_leave_the_slice_distance_alone():

@@ -1,4 +1,4 @@
-"""Datasets to classes on the training grid; made-up images; report."""
+"""Datasets to classes on the training grid; made-up images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from segloop.errors import PlanError
-from segloop.plan import LabelSpec, Provenance
-from segloop.train.checkpoint import Point
+from segloop.plan import LabelSpec
 from segloop.train.examples import classes, load_examples, split_ids
-from segloop.train.report import chart, html_report
 from segloop.train.selftest import made_up
 from segloop.volume import Geometry, Labels
 from training_kit import plan, write_dataset
@@ -65,16 +63,3 @@ def test_made_up_images_fit_the_plan_and_are_always_the_same() -> None:
     assert one.geometry.axis_codes == plan().preparation.orientation
     assert not np.array_equal(one.array, two.array)
     np.testing.assert_array_equal(one.array, made_up(plan(), 1)[0].array)
-
-
-def test_the_report_escapes_names_and_needs_nothing_from_outside() -> None:
-    odd = plan().changed({"labels.0.name": "<b>&"})
-    page = html_report(odd, Provenance(dataset="<i>"), "1", [Point(step=5, loss=1.0, dice={"<b>&": 0.5})])
-    assert "<b>&" not in page
-    assert "<i>" not in page
-    assert "src=" not in page
-    assert "href=" not in page
-
-
-def test_a_chart_without_points_is_nothing() -> None:
-    assert chart({"a": []}, "t") == ""

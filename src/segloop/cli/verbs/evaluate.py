@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
 from segloop.errors import InputError
+
+if TYPE_CHECKING:
+    from segloop.train.scores import Scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-training-cases", action="store_true", help="score cases the model was trained on, and mark them"
     )
+    parser.add_argument(
+        "--tta", action="store_true", help="segment mirrored images as well, along the axes that training mirrored"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="OTHER.json", help="compare with these metrics, case by case, with an interval"
+    )
+    parser.add_argument("--predictions", type=Path, metavar="DIR", help="keep the label maps in this folder")
     add_registry(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Score, show the table, write the document."""
     from segloop.data import Dataset
-    from segloop.store import write_whole
-    from segloop.study import READABLE
-    from segloop.train.crossval import evaluate
+    from segloop.store import READABLE, write_whole
+    from segloop.train.evaluation import evaluate
+    from segloop.train.scores import read_scores
 
     bundle = registry(arguments).load(arguments.bundle)
     dataset = Dataset.load(arguments.dataset)
@@ -51,6 +61,8 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         ids,
         allow_training_cases=arguments.allow_training_cases,
         runtime=arguments.runtime,
+        tta=arguments.tta,
+        keep=arguments.predictions,
         progress=lambda done, total: console.progress(done, total, "cases"),
     )
     document = scores.model_dump(mode="json", by_alias=True)
@@ -66,7 +78,23 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     if arguments.output is not None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(scores.to_json().encode(), arguments.output, READABLE)
+    if arguments.against is not None:
+        document["against"] = _compared(scores, read_scores(arguments.against), console)
     return document
+
+
+def _compared(scores: Scores, other: Scores, console: Console) -> dict[str, Any]:
+    """The difference of mean Dice on the cases that both have."""
+    from segloop.train.scores import paired_difference
+
+    reference = {case.id: case.mean_dice for case in other.cases if case.mean_dice is not None}
+    found = paired_difference(scores, reference)
+    low, high = found.ci95
+    console.say(
+        f"against {other.model.name} {other.model.version}: {found.difference:+.4f} ({low:+.4f} to {high:+.4f}, 95 %), "
+        f"better in {found.better} of {found.cases} cases"
+    )
+    return found.model_dump(mode="json")
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime", choices=("auto", "tensorflow", "openvino"), default="auto", help="what runs the network"
     )
     parser.add_argument("--probabilities", action="store_true", help="write the probabilities of every class as well")
+    parser.add_argument(
+        "--tta", action="store_true", help="segment mirrored images as well, along the axes that training mirrored"
+    )
     parser.add_argument("--memory", type=size_bytes, metavar="SIZE", help="memory that inference may use, such as 4GiB")
     parser.add_argument("--series", metavar="UID", help="the DICOM series to take")
     add_registry(parser)
@@ -40,7 +43,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     from segloop.infer import Segmenter
 
     bundle = registry(arguments).load(arguments.bundle)
-    segmenter = Segmenter(bundle, runtime=arguments.runtime, memory=arguments.memory)
+    segmenter = Segmenter(bundle, runtime=arguments.runtime, memory=arguments.memory, tta=arguments.tta)
     arguments.output.mkdir(parents=True, exist_ok=True)
     inputs = list(_inputs(arguments.inputs))
     taken: dict[str, Path] = {}
@@ -76,6 +79,7 @@ def _predict(segmenter: Segmenter, name: str, volume: Volume, arguments: argpars
         "seconds": dict(prediction.seconds),
         "runtime": prediction.runtime,
         "precision": prediction.precision,
+        "mirrored": list(segmenter.plan.inference.mirror_axes),
         "warnings": list(prediction.warnings),
     }
     if prediction.probabilities is not None:

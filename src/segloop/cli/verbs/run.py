@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from segloop.cli.console import Console
-from segloop.cli.deployment import add_registry
+from segloop.cli.deployment import add_registry, registry
+from segloop.cli.quiet import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--language", choices=("en", "zh-CN"), default="en", help="language of the report")
     parser.add_argument("--paper", choices=("a4", "letter"), default="a4", help="paper of the report")
+    parser.add_argument("--explain", metavar="LABEL", help="also show in the PDF where the network looked for a label")
     add_registry(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Process the study and show what was measured."""
+    from segloop.cli.verbs.explain import label_of
     from segloop.study import StudyTask
     from segloop.workflow import process_study
 
+    explained = None
+    if arguments.explain is not None:
+        load_tensorflow()
+        explained = label_of(registry(arguments).load(arguments.model).plan, arguments.explain).value
     task = StudyTask(
         source=arguments.study,
         out=arguments.output,
@@ -38,6 +45,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         runtime=arguments.runtime,
         language=arguments.language,
         paper=arguments.paper,
+        explain=explained,
     )
     result = process_study(task)
     for series in result.refused:

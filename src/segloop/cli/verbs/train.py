@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import shlex
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from segloop.cli.console import Console
+from segloop.cli.console import Console, minutes
+from segloop.cli.deployment import add_registry, registry
 from segloop.cli.quiet import load_tensorflow
 from segloop.cli.values import duration_s, fold, setting
+from segloop.errors import InputError
+
+if TYPE_CHECKING:
+    from segloop.data import Dataset
+    from segloop.infer import Bundle
+    from segloop.plan import Plan
+    from segloop.train.transfer import TransferReport
+
+ENCODERS = ("resnet50", "efficientnetv2-b0", "efficientnetv2-s", "convnext-tiny")
+_FROZEN_FRACTION = 0.1
+
+_UNFINISHED = "trained; the bundle is written by the same command with --resume on TensorFlow (of several: worker 0)"
+_TOLD_SHARE, _TOLD_EVERY_S = 0.1, 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of images and label maps")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="RUN", help="folder for bundle, logs and report"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="folder for bundle, logs and report; a file `stop` in it ends the training",
     )
     parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="the recipe (default: planned from the dataset)")
     parser.add_argument(
@@ -29,6 +50,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     length.add_argument("--epochs", type=int, metavar="N", help="number of epochs instead of the Plan's")
     parser.add_argument("--resume", action="store_true", help="go on from RUN's last checkpoint")
+    parser.add_argument(
+        "--backend",
+        choices=("tensorflow", "jax"),
+        help="what computes the steps (default: KERAS_BACKEND, else tensorflow); a run of JAX becomes a bundle when it "
+        "is resumed on TensorFlow",
+    )
+    parser.add_argument("--encoder", choices=ENCODERS, help="a 2-D network around this ImageNet encoder")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--init",
+        metavar="BUNDLE",
+        help="start from the weights of this model (a bundle's folder, or NAME[@stage|@version]), as far as they fit; "
+        "without --plan its network is taken as well",
+    )
+    start.add_argument(
+        "--encoder-weights",
+        metavar="imagenet|FILE|URL",
+        help="start from these weights of the encoder; a URL that ends in / is a mirror of Keras' files",
+    )
+    add_registry(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of weights, patches and augmentation")
     parser.add_argument("--name", metavar="NAME", help="name of the model (default: the dataset's)")
     parser.add_argument(
@@ -42,19 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Train and say where the bundle lies."""
     started = time.monotonic()
-    load_tensorflow()
-    from segloop.data import Budget, Dataset, fingerprint, make_plan
-    from segloop.plan import Plan
+    _use_backend(arguments.backend)
+    from segloop.data import Dataset
     from segloop.train import fit
 
     dataset = Dataset.load(arguments.dataset)
-    name = arguments.name or dataset.name
-    if arguments.plan is not None:
-        plan = Plan.load(arguments.plan)
-    else:
-        plan = make_plan(fingerprint(dataset), Budget(), name=name)
-    changes = dict(arguments.set) | ({"name": name} if arguments.name else {})
-    plan = plan.changed(changes)
+    init = registry(arguments).load(arguments.init) if arguments.init is not None else None
+    plan = _plan(arguments, dataset, init)
+    watch = _Watch(console)
     result = fit(
         plan,
         dataset,
@@ -65,14 +101,77 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         epochs=arguments.epochs,
         resume=arguments.resume,
         seed=arguments.seed,
+        init=init,
+        encoder_weights=arguments.encoder_weights,
         version=arguments.model_version,
         command=_command(arguments),
-        progress=_Bar(console),
+        progress=watch,
+        reading=watch.reading,
+        transferred=lambda report: _tell(report, console),
     )
-    console.say(f"bundle  {result.bundle}")
-    console.say(f"report  {arguments.output / 'report.html'}")
+    for notice in result.notices:
+        console.say(f"warning  {notice.text}")
+    if result.bundle is None:
+        console.say(_UNFINISHED)
+    else:
+        console.say(f"bundle  {result.bundle}")
+        console.say(f"report  {result.report}")
     console.say(f"{result.steps} steps in {time.monotonic() - started:.0f} s")
-    return {"bundle": str(result.bundle), "steps": result.steps, "seconds": time.monotonic() - started}
+    return {
+        "bundle": str(result.bundle) if result.bundle else None,
+        "steps": result.steps,
+        "seconds": time.monotonic() - started,
+        "warnings": [notice.text for notice in result.notices],
+    }
+
+
+def _plan(arguments: argparse.Namespace, dataset: Dataset, init: Bundle | None) -> Plan:
+    """The recipe: a file's, or planned from the dataset, with the network that the start of the training asks for."""
+    from segloop.data import Budget, fingerprint, make_plan
+    from segloop.plan import Plan, imagenet_network, with_network
+
+    name = arguments.name or dataset.name
+    if arguments.plan is not None:
+        plan = Plan.load(arguments.plan)
+    else:
+        facts = fingerprint(dataset)
+        wanted = 2 if arguments.encoder else init.plan.network.dims if init else None
+        plan = make_plan(facts, Budget(), name=name, dims=None if wanted == 3 and facts.dims == 2 else wanted)
+    if arguments.encoder is not None:
+        spec = imagenet_network(arguments.encoder, channels=plan.network.channels, classes=plan.network.classes)
+        plan = with_network(plan, spec, f"Network with the ImageNet encoder {arguments.encoder}, as asked for.")
+        if plan.training.frozen_fraction == 0:
+            plan = plan.changed({"training.frozen_fraction": _FROZEN_FRACTION})
+    elif init is not None and arguments.plan is None and init.plan.network.dims == plan.network.dims:
+        began = f"{init.manifest.name} {init.manifest.version}"
+        plan = with_network(plan, init.plan.network, f"Network as in {began}, whose weights the training starts from.")
+    plan = plan.changed(dict(arguments.set) | ({"name": name} if arguments.name else {}))
+    if plan.network.encoder and not (init or arguments.encoder_weights):
+        raise InputError(
+            f"The network has the encoder {plan.network.encoder}, whose statistics stay as they come with its weights, "
+            "and no weights are named.",
+            code="usage",
+            found=None,
+            expected="--encoder-weights or --init",
+            hint="Add --encoder-weights imagenet, a file or a mirror's URL, or --init with a bundle that has it.",
+        )
+    return plan
+
+
+def _tell(report: TransferReport, console: Console) -> None:
+    """What a training starts with."""
+    console.say(f"start   {report.origin.name}: {report.share:.0%} of the network's numbers")
+    console.table(("part", "taken", "adapted", "fresh", "how, or why not"), report.rows())
+    for note in report.notes:
+        console.say(note)
+
+
+def _use_backend(name: str | None) -> None:
+    """Set Keras' backend, which must happen before Keras is imported, and load TensorFlow where it is the one."""
+    if name is not None:
+        os.environ["KERAS_BACKEND"] = name
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        load_tensorflow()
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -85,17 +184,43 @@ def _command(arguments: argparse.Namespace) -> str:
         words += ["--time-budget", f"{arguments.time_budget:g}s"]
     if arguments.epochs is not None:
         words += ["--epochs", str(arguments.epochs)]
+    if arguments.encoder is not None:
+        words += ["--encoder", arguments.encoder]
+    if arguments.init is not None:
+        words += ["--init", Path(arguments.init).name]
+    if arguments.encoder_weights is not None:
+        words += [
+            "--encoder-weights",
+            "mirror" if _is_url(arguments.encoder_weights) else Path(arguments.encoder_weights).name,
+        ]
     for key, value in arguments.set:
         words += ["--set", f"{key}={value}"]
     return shlex.join([*words, "--seed", str(arguments.seed)])
 
 
-class _Bar:
-    """Draws the progress of a training on the console."""
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+class _Watch:
+    """Shows a person how a training goes: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._share, self._told = -1.0, -math.inf
+
+    def reading(self, done: int, total: int) -> None:
+        """Cases read."""
+        self._console.progress(done, total, "cases read")
 
     def __call__(self, epoch: int, total: int, dice: dict[str, float], seconds_left: float) -> None:
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in dice.items())
-        self._console.progress(epoch, total, f"epochs  Dice {scores}" if scores else "epochs", seconds_left)
+        mean = f"Dice {sum(dice.values()) / len(dice):.3f}" if dice else ""
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in dice.items()) if len(dice) > 1 else ""
+        text = f"{mean}: {scores}" if scores else mean
+        if self._console.interactive:
+            self._console.progress(epoch, total, f"epochs  {text}".rstrip(), seconds_left)
+            return
+        share, now = epoch / max(total, 1), time.monotonic()
+        if share >= self._share + _TOLD_SHARE or now >= self._told + _TOLD_EVERY_S:
+            self._share, self._told = share, now
+            self._console.say(f"epoch {epoch} of {total}, {minutes(seconds_left)} left  {text}".rstrip())

@@ -44,7 +44,7 @@ def installed() -> tuple[str, ...]:
 
 
 def open_runtime(bundle: Bundle, name: str) -> Runtime:
-    """The bundle's network, loaded into a runtime.
+    """The bundle's network, loaded into a runtime; for an ensemble or a cascade all of its networks.
 
     Args:
         bundle: A checked bundle.
@@ -54,10 +54,23 @@ def open_runtime(bundle: Bundle, name: str) -> Runtime:
         ModelError: `runtime.unavailable` when the name is unknown, the runtime is not installed, or it cannot load the
             network.
     """
+    if bundle.manifest.members:
+        from segloop.infer.members import open_members
+
+        return open_members(bundle, name)
     if name == "auto":
         from segloop.infer.runtimes.choice import choose
 
         name = choose(bundle).name
+    if bundle.plan.coarse is not None:
+        from segloop.infer.cascade import Cascade
+
+        return Cascade(open_runtime(bundle.coarse(), name), _open(bundle, name))
+    return _open(bundle, name)
+
+
+def _open(bundle: Bundle, name: str) -> Runtime:
+    """The bundle's own network."""
     if name not in RUNTIMES:
         raise _unavailable(name, f"There is no runtime {name!r}.")
     if name not in installed():

@@ -210,7 +210,10 @@ def _segmentation_stub(seg_uid: str, image: Dataset) -> Dataset:
 
 
 def _evaluations(findings: Findings) -> Any:
-    """What is said in words and codes: research use, draft, labels not found, warnings."""
+    """What is said in words and codes: research use, draft, labels not found, intervals of volumes, warnings.
+
+    Template 310 has codes for upper and lower uncertainty, which validators refuse below a volume of template 1419.
+    """
     import highdicom as hd
 
     contains = hd.sr.RelationshipTypeValues.CONTAINS
@@ -224,6 +227,12 @@ def _evaluations(findings: Findings) -> Any:
     said = [RESEARCH_USE] if findings.research_use else []
     said.append(f"Automatic draft by {findings.model.name} {findings.model.version}; not reviewed by a physician.")
     said += [f"{spec.name}: not found." for spec in absent]
+    said += [
+        f"{m.name}: {m.quantity} expected between {m.interval[0]:.3g} and {m.interval[1]:.3g} {m.unit}, as errors on "
+        "cases held out of training show."
+        for m in findings.measurements
+        if m.interval is not None
+    ]
     for text in (*said, *findings.warnings):
         item.ContentSequence.append(
             hd.sr.TextContentItem(name=_concept(_COMMENT), value=text, relationship_type=contains)

@@ -1,0 +1,190 @@
+"""What every exported artefact must do: give the labels of `segloop predict`, without this package."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny_models
+from segloop.errors import InputError
+from segloop.infer import Bundle, load_network
+from segloop.infer.artefacts import export_artefact
+from segloop.infer.engine import segment
+from segloop.infer.runtimes.openvino import load_openvino
+from segloop.infer.runtimes.tensorflow import TensorFlow
+from segloop.volume import Geometry, Volume
+
+REGIONS = [{"name": "all", "labels": [1, 5], "paints": 1}, {"name": "core", "labels": [5], "paints": 5}]
+KINDS = {
+    "whole": (3, 1, {"preparation__spacing_mm": [1.2, 0.9, 1.1]}),
+    "window": (
+        3,
+        1,
+        {
+            "inference__mode": "window",
+            "inference__patch": [8, 10, 8],
+            "preparation__normalisation": [{"kind": "zscore"}],
+            "inference__logit_bias": [0.3, -0.2],
+            "inference__temperature": 1.7,
+        },
+    ),
+    "mirrored": (
+        3,
+        1,
+        {
+            "training__augmentation__mirror_axes": [0, 2],
+            "training__augmentation__swap_labels": [[1, 5]],
+            "inference__mirror_axes": [0, 2],
+            "preparation__normalisation": [{"kind": "body"}],
+        },
+    ),
+    "colour": (2, 3, {"inference__mode": "window", "preparation__spacing_mm": None}),
+}
+
+PLAIN = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+folder, inputs, out = sys.argv[1:]
+model = tf.saved_model.load(folder)
+results = {}
+with np.load(inputs) as cases:
+    for n in range(int(cases["count"])):
+        given = {key: tf.constant(cases[f"{key}{n}"]) for key in ("voxels", "spacing_mm", "direction")}
+        found = model.signatures["probabilities"](**given)
+        again = model.signatures["serving_default"](**given)["labels"]
+        assert bool(tf.reduce_all(again == found["labels"]))
+        results |= {f"{key}{n}": value.numpy() for key, value in found.items()}
+    refused = []
+    for change in ({"voxels": given["voxels"] * float("nan")}, {"spacing_mm": -given["spacing_mm"]},
+                   {"direction": given["direction"] * 2}):
+        try:
+            model.signatures["serving_default"](**(given | change))
+        except tf.errors.InvalidArgumentError as fault:
+            refused.append(str(fault).splitlines()[0])
+assert len(refused) == 3, refused
+assert not any(name.split(".")[0] in ("segloop", "keras") for name in sys.modules if name == "segloop")
+np.savez(out, **results)
+"""
+
+
+def _volumes(dims: int, channels: int) -> list[Volume]:
+    """One image stored in three ways, one of them oblique, with a spacing of its own along each axis."""
+    if dims == 2:
+        array = np.clip(tiny_models.image((1, 40, 29), channels) * 40 + 128, 0, 255).astype(np.uint8)
+        return [Volume(array, Geometry(array.shape[:3]))]
+    array = tiny_models.image((14, 19, 23), seed=5)
+    upright = Volume(array, Geometry(array.shape, (1.6, 0.8, 1.1)), "MR")
+    turned = [tiny_models.stored(upright, *tiny_models.ORIENTATIONS[i]) for i in (13, 38)]
+    return [upright, *turned, Volume(array, tiny_models.oblique(array.shape, (1.3, 1.0, 0.7), 3), "MR")]
+
+
+def _inputs(volumes: list[Volume]) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {"count": np.asarray(len(volumes))}
+    for n, volume in enumerate(volumes):
+        found[f"voxels{n}"] = np.ascontiguousarray(volume.array, np.float32)
+        found[f"spacing_mm{n}"] = np.asarray(volume.geometry.spacing_mm)
+        found[f"direction{n}"] = np.asarray(volume.geometry.direction)
+    return found
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request, tmp_path_factory) -> tuple[Bundle, list[Volume]]:
+    dims, channels, changes = KINDS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    bundle = tiny_models.export(folder / "bundle", dims, channels, **changes)
+    return bundle, _volumes(dims, channels)
+
+
+def _expected(bundle: Bundle, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    runtime = TensorFlow(load_network(bundle))
+    labels, probabilities, _ = segment(bundle.plan, runtime, volume, keep_probabilities=True)
+    assert probabilities is not None
+    return labels.array, probabilities
+
+
+def test_a_saved_model_run_by_plain_tensorflow_gives_the_same_labels(kind, tmp_path):
+    bundle, volumes = kind
+    folder, artefact = export_artefact(bundle, tmp_path / "served", "saved-model")
+    assert folder == tmp_path / "served" / "1"
+    np.savez(tmp_path / "inputs.npz", **_inputs(volumes))
+    script = [sys.executable, "-I", "-c", PLAIN, str(folder), str(tmp_path / "inputs.npz"), str(tmp_path / "out.npz")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with np.load(tmp_path / "out.npz") as found:
+        for n, volume in enumerate(volumes):
+            labels, probabilities = _expected(bundle, volume)
+            assert found[f"labels{n}"].dtype == labels.dtype
+            assert len(np.unique(labels)) > 1
+            assert (found[f"labels{n}"] == labels).mean() >= 0.9999
+            assert np.abs(found[f"probabilities{n}"] - probabilities).max() < 1e-3
+    written = json.loads((folder / "assets.extra" / "segloop.json").read_text("utf-8"))
+    assert written["digest"] == bundle.digest == artefact.digest
+    assert written["labels"] == {"1": "one", "5": "five"}
+
+
+@pytest.mark.parametrize("name", ["window", "colour"])
+def test_an_openvino_graph_gives_the_same_labels(name, tmp_path):
+    dims, channels, changes = KINDS[name]
+    bundle, volumes = tiny_models.export(tmp_path / "bundle", dims, channels, **changes), _volumes(dims, channels)
+    folder, artefact = export_artefact(bundle, tmp_path / "graph", "openvino")
+    assert any("Nothing is refused" in sentence for sentence in artefact.leaves)
+    openvino = load_openvino()
+    graph = openvino.Core().compile_model(str(folder / "segloop.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    given = _inputs(volumes)
+    for n, volume in enumerate(volumes):
+        answer = graph({key: given[f"{key}{n}"] for key in ("voxels", "spacing_mm", "direction")})
+        assert (answer["labels"] == _expected(bundle, volume)[0]).mean() >= 0.9999
+
+
+def test_regions_are_painted_in_order_inside_the_graph(tmp_path):
+    import tensorflow as tf
+
+    from segloop.infer.artefacts.restore import decide, probabilities
+    from segloop.prep.decision import Decision
+
+    decision = Decision((1, 5), regions=True, temperature=1.5, bias=(0.4, -0.3))
+    scores = np.random.default_rng(0).normal(size=(4, 5, 6, 2)).astype(np.float32)
+    ours = decision.probabilities(np.moveaxis(scores, -1, 0).copy())
+    inside = probabilities(decision, tf.constant(scores))
+    assert np.allclose(np.moveaxis(inside.numpy(), -1, 0), ours, atol=1e-6)
+    assert np.array_equal(decide(decision, inside).numpy(), decision.labels(ours))
+
+
+@pytest.mark.parametrize(("dims", "channels"), [(3, 1), (2, 3)], ids=["3-D", "2-D colour"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_litert_holds_the_weights_in_the_type_asked_for_and_agrees(dims, channels, precision, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    bundle = tiny_models.bundle(dims, channels)
+    folder, artefact = export_artefact(bundle, tmp_path / "edge", "litert", precision=precision)
+    weights = sum(array.size for array in bundle.weights().values())
+    other = {"float32": "float16", "float16": "float32"}[precision]
+    assert artefact.weight_values[precision] > 0.9 * weights
+    assert artefact.weight_values.get(other, 0) < artefact.weight_values[precision]
+    interpreter = Interpreter(model_path=str(folder / "model.tflite"))
+    interpreter.allocate_tensors()
+    (image,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
+    batch = np.random.default_rng(1).normal(size=image["shape"]).astype(np.float32)
+    interpreter.set_tensor(image["index"], batch)
+    interpreter.invoke()
+    expected = np.asarray(load_network(bundle)(batch, training=False))
+    assert np.abs(interpreter.get_tensor(logits["index"]) - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_a_second_export_is_the_next_version_and_other_folders_are_not_replaced(tmp_path):
+    bundle = tiny_models.bundle()
+    base = tmp_path / "served"
+    (base / "7").mkdir(parents=True)
+    assert export_artefact(bundle, base, "saved-model")[0].name == "8"
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine", "utf-8")
+    with pytest.raises(InputError, match="nothing is replaced"):
+        export_artefact(bundle, tmp_path / "taken", "litert")
+    assert sorted(p.name for p in base.iterdir()) == ["7", "8"]
+    assert [p.name for p in Path(tmp_path / "taken").iterdir()] == ["notes.txt"]

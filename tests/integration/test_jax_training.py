@@ -1,0 +1,87 @@
+"""Training on Keras' JAX backend where TensorFlow cannot be imported; a TensorFlow machine makes the bundle of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segloop.cli import main
+from segloop.data.feed import training_feed
+from segloop.infer.bundle import Bundle
+from segloop.train import checkpoint
+from segloop.train.checkpoint import State
+from segloop.train.compiling import compiled
+from segloop.train.examples import load_examples, split_ids
+from segloop.train.stepping import TensorFlowStep
+from training_kit import plan, write_dataset
+
+ROOT = Path(__file__).parents[2]
+
+WITHOUT_TENSORFLOW = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ImportError("TensorFlow cannot be imported here")
+
+sys.meta_path.insert(0, Blocked())
+from segloop.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _jax() -> None:
+    if importlib.util.find_spec("jax") is None:
+        if os.environ.get("SEGLOOP_REQUIRE_PEERS") == "1":
+            pytest.fail("jax is not installed; it belongs to the dev group")
+        pytest.skip("jax is not installed (pip install 'segloop[jax]')")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_two_steps_without_tensorflow_are_tensorflows_and_become_a_bundle(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "balls")
+    recipe = plan(steps_per_epoch=1, epochs=2)
+    (tmp_path / "plan.json").write_text(recipe.to_json(), "utf-8")
+    command = ["train", str(tmp_path / "balls"), "-o", str(tmp_path / "run"), "--plan", str(tmp_path / "plan.json")]
+    command += ["--fold", "0", "--seed", "5", "--resume"]
+    # Backends draw other weights from one seed, so the run begins from TensorFlow's.
+    model = compiled(recipe, 5, "float32")
+    folder = tmp_path / "run" / "checkpoint"
+    checkpoint.save(folder, State(plan=recipe.digest, seed=5, fold=0), model)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, *command, "--backend", "jax"],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--resume on TensorFlow" in done.stdout
+    state = checkpoint.peek(folder)
+    assert state is not None
+    assert state.step == 2
+    assert state.machine is not None
+    assert state.machine.backend.startswith("jax ")
+
+    # The same batches, weights and optimiser on TensorFlow: the losses agree to what rounding in another order leaves.
+    examples = load_examples(recipe, dataset, split_ids(recipe, dataset, 0)[0])
+    step, losses = TensorFlowStep(model, training_feed(examples, recipe, 5)), []
+    for point in state.history:
+        model.optimizer.learning_rate = point.learning_rate
+        losses.append(float(step()))
+    assert [point.loss for point in state.history] == pytest.approx(losses, abs=1e-3)
+    assert abs(losses[0] - losses[1]) > 1e-2
+
+    assert main(command) == 0
+    provenance = Bundle(tmp_path / "run" / "bundle").manifest.provenance
+    assert (provenance.steps, provenance.backend) == (2, state.machine.backend)
