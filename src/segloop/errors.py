@@ -59,7 +59,7 @@ CODES: dict[str, str] = {
     "peer.unavailable": "A DICOM or web peer cannot be reached.",
     "peer.refused": "A peer answered, and refused.",
     "not_authorised": "The caller may not do this.",
-    "worker.lost": "The process that runs the network ended unexpectedly: a crash, or no memory left.",
+    "worker.lost": "A process that runs or trains a network ended unexpectedly: a crash, no memory left, a host gone.",
     "job.unknown": "No such job, or not one that can be run again.",
     "disk.full": "No space is left to write.",
     "audit.broken": "The audit trail's hash chain does not verify.",

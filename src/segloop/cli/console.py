@@ -7,12 +7,13 @@ import math
 import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from segloop.errors import SegloopError
 
-_WIDE = 0x1100
+_WIDE = frozenset("WF")
 _PROGRESS_AFTER_SECONDS = 2.0
 _BAR = 20
 
@@ -116,7 +117,7 @@ def _cell(value: Any) -> str:
 
 
 def _width(text: str) -> int:
-    return sum(2 if ord(c) >= _WIDE else 1 for c in text)
+    return sum(2 if unicodedata.east_asian_width(c) in _WIDE else 1 for c in text)
 
 
 def _cut(text: str, width: int) -> str:

@@ -83,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SegloopError as fault:
         console.error(fault)
         return fault.exit_status
-    except KeyboardInterrupt:
-        console.say("Interrupted.")
+    except KeyboardInterrupt as told:
+        console.say(str(told) or "Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
         return 0

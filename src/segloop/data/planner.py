@@ -19,7 +19,7 @@ from segloop.data.rules import mirroring, normalisation, post, series_rule
 from segloop.data.sizing import COVERED, Budget, Fit, Need, fit_coarser, fit_network
 from segloop.data.teaching import augmentation, foreground, loss
 from segloop.errors import PlanError
-from segloop.plan import InferenceSpec, NetworkSpec, Plan, PreparationSpec, TrainingSpec
+from segloop.plan import InferenceSpec, LossSpec, NetworkSpec, Plan, PreparationSpec, TrainingSpec
 from segloop.volume import Shape, Vector
 
 __all__ = ["Budget", "Variant", "make_plan"]
@@ -68,7 +68,8 @@ def make_plan(
             expected=None,
             hint="Leave out --size, or add --dims 2.",
         )
-    grid = _grid(facts, budget, chosen, variant)
+    losses, why_loss = loss(facts)
+    grid = _grid(facts, budget, chosen, variant, losses)
     coarse, spacing, fit = None, grid.spacing_mm, grid.fit
     if grid.guided:
         coarse = make_plan(facts, budget, name=name, dims=dims, variant="low")
@@ -78,7 +79,6 @@ def make_plan(
         {label.spec.value: label.spec.name for label in facts.labels}, facts.regions, photographs=facts.photographs
     )
     augmented, why_augmented = augmentation(facts, axes, pairs, dims=chosen, spacing_mm=spacing, guided=grid.guided)
-    losses, why_loss = loss(facts)
     focus, why_focus = foreground(facts, TrainingSpec().foreground_fraction)
     inference, why_inference = _inference(shapes, fit.patch, fit.network)
     cleaning, why_post = post(facts)
@@ -147,9 +147,9 @@ class _Grid:
     guided: bool = False
 
 
-def _grid(facts: Fingerprint, budget: Budget, dims: Literal[2, 3], variant: Variant) -> _Grid:
+def _grid(facts: Fingerprint, budget: Budget, dims: Literal[2, 3], variant: Variant, losses: LossSpec) -> _Grid:
     spacing, why_spacing = _target_spacing(facts)
-    need = _need(facts, spacing, dims)
+    need = _need(facts, spacing, dims, losses)
     fit = fit_network(need, budget)
     why: list[str] = []
     if dims == 3 and variant != "full":
@@ -178,7 +178,7 @@ def _grid(facts: Fingerprint, budget: Budget, dims: Literal[2, 3], variant: Vari
     return _Grid(spacing, fit, (*why, why_spacing, *about_size(need, fit, budget)))
 
 
-def _need(facts: Fingerprint, spacing: Vector | None, dims: Literal[2, 3]) -> Need:
+def _need(facts: Fingerprint, spacing: Vector | None, dims: Literal[2, 3], losses: LossSpec) -> Need:
     shapes = _shapes_at(facts, spacing)
     z, y, x = (int(n) for n in np.median(shapes, axis=0).round())
     return Need(
@@ -188,6 +188,8 @@ def _need(facts: Fingerprint, spacing: Vector | None, dims: Literal[2, 3]) -> Ne
         channels=facts.channels,
         outputs=facts.outputs,
         dims=dims,
+        loss=losses,
+        labels=len(facts.labels),
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from keras import ops
+from keras import KerasTensor, ops
 from PIL import Image
 
 from segloop.data.augment import Augment, Pool, with_preset
 from segloop.data.feed import Example
 from segloop.plan import IGNORED, Plan
-from segloop.volume import Reorientation
+from segloop.volume import Reorientation, Shape
 
 _Patch = tuple[Float[np.ndarray, "z y x c"], UInt8[np.ndarray, "z y x"]]
 _Picture = UInt8[np.ndarray, "row column 3"]
@@ -54,45 +55,52 @@ def augmentation_sheet(
     spacing = plan.preparation.spacing_mm or (1.0, 1.0, 1.0)
     extent = plan.training.patch[y] * spacing[y], plan.training.patch[x] * spacing[x]
     height, width = (max(1, round(_LONGEST_SIDE * side / max(extent))) for side in extent)
+    samplers = [_sampler(with_preset(plan, "none"), 1), _sampler(plan, columns - 1)]
     cells = []
     for row, index in enumerate(chosen):
         patches = [
             (turn.array(image), turn.array(mask))
-            for image, mask in _patches(plan, examples[index], seed + row, columns - 1)
+            for sample in samplers
+            for image, mask in sample(examples[index], _start(examples[index], plan), seed + row)
         ]
         original, mask = patches[0]
         at = int(_labelled(mask).sum(axis=(1, 2)).argmax()) if _labelled(mask).any() else len(mask) // 2
-        low, high = np.percentile(original[at], (0.5, 99.5), axis=(0, 1))
+        own = plan.inputs.channels
+        low, high = np.percentile(original[at, ..., :own], (0.5, 99.5), axis=(0, 1))
         cells.append(
             [
-                _drawn((image[at] - low) / np.maximum(high - low, 1e-6), mask[at], plan, (height, width))
+                _drawn((image[at, ..., :own] - low) / np.maximum(high - low, 1e-6), mask[at], plan, (height, width))
                 for image, mask in patches
             ]
         )
     return _grid(cells)
 
 
-def _patches(plan: Plan, example: Example, seed: int, variants: int) -> list[_Patch]:
-    """The patch around the labels as it is, then its variants."""
-    size, channels = plan.training.patch, example.image.shape[-1]
-    stored = Pool.of([example.image], [example.labels], plan.network.dims)
-    pool = replace(
-        stored,
-        images=ops.convert_to_tensor(stored.images),
-        labels=ops.convert_to_tensor(stored.labels),
-        offsets=ops.convert_to_tensor(stored.offsets),
-        shapes=ops.convert_to_tensor(stored.shapes),
-    )
-    middle = (_start(example, plan) + (np.asarray(size) - 1) / 2).astype(np.float32)
-    found: list[_Patch] = []
-    for recipe, count in ((with_preset(plan, "none"), 1), (plan, variants)):
-        augment = Augment.of(recipe)
-        case = ops.convert_to_tensor(np.zeros(count, np.int32))
+def _sampler(plan: Plan, count: int) -> Callable[[Example, np.ndarray, int], list[_Patch]]:
+    """What gives `count` variants of the patch of a case that starts at a voxel, by a seed."""
+    augment, size = Augment.of(plan), plan.training.patch
+
+    def drawn(border: Shape, arrays: Sequence[KerasTensor], seed: KerasTensor, centre: KerasTensor) -> Any:
+        images, labels, offsets, shapes = arrays
+        pool = Pool(images, labels, offsets, shapes, border)
+        return augment.sample(augment.draw(seed, count), pool, ops.zeros((count,), "int32"), centre)
+
+    if keras.config.backend() == "jax":
+        import jax
+
+        # As one function: operation by operation JAX takes half a minute to compile it.
+        drawn = jax.jit(drawn, static_argnums=0)
+
+    def sample(example: Example, start: np.ndarray, seed: int) -> list[_Patch]:
+        pool = Pool.of([example.image], [example.labels], plan.network.dims)
+        arrays = [ops.convert_to_tensor(a) for a in (pool.images, pool.labels, pool.offsets, pool.shapes)]
+        middle = (start + (np.asarray(size) - 1) / 2).astype(np.float32)
         centre = ops.convert_to_tensor(np.tile(middle, (count, 1)))
-        image, labels = augment.sample(augment.draw(seed, count), pool, case, centre)
-        images = ops.convert_to_numpy(image).reshape(count, *size, channels)
-        found += zip(images, ops.convert_to_numpy(labels).reshape(count, *size), strict=True)
-    return found
+        image, labels = drawn(pool.border, arrays, ops.convert_to_tensor(seed, "int32"), centre)
+        images = ops.convert_to_numpy(image).reshape(count, *size, example.image.shape[-1])
+        return list(zip(images, ops.convert_to_numpy(labels).reshape(count, *size), strict=True))
+
+    return sample
 
 
 def _start(example: Example, plan: Plan) -> np.ndarray:

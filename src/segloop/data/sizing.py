@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from segloop.data.cost import FRAMEWORK_BYTES, step_bytes, step_seconds
+from segloop.data.cost import FRAMEWORK_BYTES, loss_seconds, step_bytes, step_seconds
 from segloop.data.network import GRAPHICS, LARGE_GRAPHICS, PROCESSOR, Scale, network
 from segloop.errors import PlanError
-from segloop.plan import Frozen, NetworkSpec
+from segloop.plan import Frozen, LossSpec, NetworkSpec
 from segloop.volume import Shape, Vector
 
 SMALLEST_EDGE = 8
@@ -78,6 +78,8 @@ class Need:
         channels: Of the network's input.
         outputs: Of the network.
         dims: 2 or 3.
+        loss: What training makes small, which takes time as well.
+        labels: How many there are.
     """
 
     median: Shape
@@ -86,6 +88,8 @@ class Need:
     channels: int
     outputs: int
     dims: Literal[2, 3]
+    loss: LossSpec
+    labels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,8 @@ def _fit(need: Need, budget: Budget, size: list[float], batch: int) -> Fit:
     if budget.device == "cpu":
         # A GPU leaves the prepared cases in the memory of the machine around it.
         occupied += min(need.voxels * (_FLOAT * need.channels + 1), _MOST_CASES_BYTES)
-    return Fit(patch, batch, spec, occupied, step_seconds(spec, patch, batch))
+    seconds = step_seconds(spec, patch, batch) + loss_seconds(need.loss, need.labels, patch, batch)
+    return Fit(patch, batch, spec, occupied, seconds)
 
 
 def _with_more(need: Need, budget: Budget, size: list[float], fit: Fit) -> Fit:

@@ -22,10 +22,13 @@ class AugmentationSpec(Frozen):
         mirror_axes: Axes of the canonical grid (0 z, 1 y, 2 x) that may be mirrored. Never one that carries left and
             right labels apart.
         rotation_degrees: Largest rotation about z, y, x.
-        elastic_mm: Largest displacement of the smooth random field.
-        elastic_smoothness_mm: Distance between the field's control points.
-        low_resolution: Factors the sampling is reduced by and interpolated back from (1 changes nothing).
-        bias_field: Largest natural logarithm of a smooth multiplicative field, as MR coils leave it.
+        elastic_mm: Largest displacement of the smooth random field. Each patch draws its own strength between 0 and
+            this; displacements of a tenth of it are typical.
+        elastic_smoothness_mm: Distance between the field's control points, √3 times the sigma of the Gaussian that
+            blurs white noise into a field as smooth.
+        low_resolution: Share of the samples kept along each axis and interpolated back from (1 changes nothing).
+        bias_field: Largest natural logarithm of a smooth multiplicative field, as MR coils leave it; each patch draws
+            its own strength between 0 and this.
         bias_field_smoothness_mm: Distance between that field's control points.
         swap_labels: Pairs of label numbers that change places when x is mirrored (left and right of one organ). With
             them the x axis may be mirrored although the labels are lateralised.

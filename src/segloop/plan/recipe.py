@@ -65,6 +65,9 @@ class Plan(Frozen):
                 raise ValueError(f"{where} needs as many numbers as {what.split()[0]}, not {len(numbers)}")
         if self.training.label_shares and not any(self.training.label_shares):
             raise ValueError("training.label_shares needs a number above 0, or none at all")
+        swapped = [number for pair in self.training.augmentation.swap_labels for number in pair]
+        if len(set(swapped)) != len(swapped) or not set(swapped) <= set(values):
+            raise ValueError(f"training.augmentation.swap_labels needs pairs of the labels {values}, each once")
         unknown = {step.label for step in self.post.steps} - set(values)
         if unknown:
             raise ValueError(f"post.steps name labels the model does not have: {sorted(unknown)}")

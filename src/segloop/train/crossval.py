@@ -36,7 +36,7 @@ from segloop.train.validated import Drawn, facts
 from segloop.train.worst import worst_cases
 
 if TYPE_CHECKING:
-    from segloop.train.loop import Progress
+    from segloop.train.running import Progress
 
 __all__ = [
     "Length",

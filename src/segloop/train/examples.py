@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from segloop.data.dataset import Dataset
 from segloop.data.feed import Example
-from segloop.errors import PlanError
+from segloop.errors import InputError, PlanError
 from segloop.plan import IGNORED, Plan
 from segloop.prep.chain import Chain
 from segloop.volume import Labels, Volume
@@ -76,9 +77,10 @@ def load_examples(
     for number, case_id in enumerate(ids):
         if progress is not None:
             progress(number, len(ids))
-        volume, labels = dataset.read(dataset.case(case_id))
-        prepared, target = chain.prepare(volume), chain.labels(labels)
-        image = (chain.guided(prepared, guides(case_id, volume)) if guides else prepared).array
+        with _naming(case_id):
+            volume, labels = dataset.read(dataset.case(case_id))
+            prepared, target = chain.prepare(volume), chain.labels(labels)
+            image = (chain.guided(prepared, guides(case_id, volume)) if guides else prepared).array
         size += image.nbytes
         if size > MEMORY_BYTES:
             raise PlanError(
@@ -125,3 +127,20 @@ def _slices(case_id: str, image: np.ndarray, labels: np.ndarray) -> list[Example
         Example(f"{case_id}/{z}", np.ascontiguousarray(image[z : z + 1]), np.ascontiguousarray(labels[z : z + 1]))
         for z in range(image.shape[0])
     ]
+
+
+@contextmanager
+def _naming(case_id: str) -> Iterator[None]:
+    """Puts the case's id before the message of an error that does not begin with it."""
+    try:
+        yield
+    except InputError as fault:
+        if fault.message.startswith(f"Case {case_id}:"):
+            raise
+        raise type(fault)(
+            f"Case {case_id}: {fault.message}",
+            code=fault.code,
+            found=fault.found,
+            expected=fault.expected,
+            hint=fault.hint,
+        ) from fault

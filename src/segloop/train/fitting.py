@@ -18,7 +18,7 @@ from segloop.nets.unet import build_unet, deploy
 from segloop.plan import Plan
 from segloop.train import checkpoint
 from segloop.train.board import board_callbacks
-from segloop.train.cascade import first_stage
+from segloop.train.cascade import SHARE, first_stage
 from segloop.train.checkpoint import Notice, State
 from segloop.train.collapse import Collapse, probe
 from segloop.train.compiling import begin_from, compiled, kept_origin, origin_given, require_backend
@@ -134,13 +134,15 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
         source = None if found else origin_given(plan, init, encoder_weights)
         state = found or State(plan=plan.digest, seed=seed, fold=fold, pretrained=source is not None)
         training, held_out = split or split_ids(plan, dataset, fold)
-        run = _run(plan, state, time_budget_s, epochs, started, len(held_out))
-        guides = None
+        guides, start, budget_s = None, started, time_budget_s
         if plan.coarse is not None:
             _require_alone(backend, team)
             same = {"fold": fold, "split": split, "epochs": epochs, "seed": seed, "version": version}
             told = {"started": started, "command": command, "progress": progress, "reading": reading}
             guides = first_stage(fit, plan, out, resume=resume, budget_s=time_budget_s, dataset=dataset, **same, **told)
+            # The second network's schedule is its own: it begins at 0 when the first one is done.
+            start, budget_s = time.monotonic(), None if time_budget_s is None else (1 - SHARE) * time_budget_s
+        run = _run(plan, state, budget_s, epochs, start, len(held_out))
         finished = bool(team.first(_nothing_left(run, out)))
         work = [] if finished else load_examples(plan, dataset, training, guides, reading)
         held = validation_feed(load_examples(plan, dataset, held_out, guides), plan) if team.chief else []
@@ -163,7 +165,7 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
             if team.chief:
                 checkpoint.save(out / "checkpoint", run.snapshot(), model)
             if run.interrupted:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(f"Interrupted after step {run.step}; the same command with --resume goes on.")
         seconds = time.monotonic() - started
         if backend != "tensorflow" or not team.chief:
             return FitResult(None, None, run.step, run.dice, seconds, tuple(run.notices))
@@ -179,7 +181,7 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
 def _require_alone(backend: str, team: Team) -> None:
     if backend != "tensorflow" or team is not ALONE:
         raise PlanError(
-            "A cascade is trained by one process on TensorFlow, since its second network learns from the first one's bundle.",
+            "A cascade is trained by one process on TensorFlow, as the second network learns from the first.",
             found={"backend": backend, "workers": team.workers},
             expected={"backend": "tensorflow", "workers": 1},
             hint="Train plan.coarse and the second network there, or plan with --variant full.",

@@ -146,7 +146,8 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         """Validate if it is due, and note the epoch's loss."""
         run, held_loss = self.run, None
         dice: dict[str, float] = {}
-        if self.batches and (self._due(epoch) or self.model.stop_training):
+        ending = self.model.stop_training and not run.interrupted
+        if self.batches and (self._due(epoch) or ending):
             started = time.monotonic()
             average_into(self.network, self.model)
             dice, held_loss = judged(self.network, self.batches, run.plan, _full_loss(self.model))

@@ -137,13 +137,14 @@ class _Judge:
         return self._decided[1]
 
     def dice(self, plan: Plan) -> Float[np.ndarray, " cases"]:
-        """Mean over labels."""
-        values = [label.value for label in plan.labels]
+        """Mean over labels, or over regions where the Plan has some."""
+        unions = [region.labels for region in plan.regions] or [(label.value,) for label in plan.labels]
         scores = []
         for found, labels in zip(self.predictions, self.labels(plan), strict=True):
             cleaned = clean(labels, plan.post).array
             counted = np.True_ if self.ignore is None else found.reference != self.ignore
-            scores.append(np.mean([_dice(found.reference == v, (cleaned == v) & counted) for v in values]))
+            pairs = ((np.isin(found.reference, union), np.isin(cleaned, union) & counted) for union in unions)
+            scores.append(np.mean([_dice(expert, ours) for expert, ours in pairs]))
         return np.asarray(scores)
 
     def false_parts_ml(self, plan: Plan, label: int) -> list[float]:

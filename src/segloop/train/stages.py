@@ -34,7 +34,7 @@ from segloop.train.subsets import nested_subsets
 from segloop.train.validated import validated_card
 
 if TYPE_CHECKING:
-    from segloop.train.loop import Progress
+    from segloop.train.running import Progress
 
 Record = TypeVar("Record", bound=Frozen)
 Split = tuple[tuple[str, ...], tuple[str, ...]]

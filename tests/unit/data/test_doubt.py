@@ -4,7 +4,8 @@ import numpy as np
 from keras import ops
 
 from segloop.data.doubt import Doubt
-from segloop.data.feed import Example, training_feed
+from segloop.data.feed import Example, Memory
+from segloop.data.patches import Patches
 from segloop.plan import Plan
 
 EDGE = 16
@@ -86,6 +87,10 @@ def test_the_feed_keeps_guides_and_labels_together() -> None:
     loud = {"contrast_probability": 1.0, "noise_probability": 1.0, "brightness_probability": 1.0}
     swap = {"mirror_axes": (2,), "swap_labels": ((3, 4),)}
     recipe = plan(0.0, **still, **loud, **swap)
-    for patches, (target, *_) in training_feed([Example("a", stacked, labels)], recipe, seed=1).take(4):
-        np.testing.assert_array_equal(np.asarray(patches)[..., 1] == 1, np.asarray(target) == 1)
-        np.testing.assert_array_equal(np.asarray(patches)[..., 2] == 1, np.asarray(target) == 2)
+    memory, patches = Memory.of([Example("a", stacked, labels)], recipe), Patches(recipe, 1, 1)
+    for number in range(3):
+        found, target = (
+            np.asarray(part) for part in patches(ops.convert_to_tensor(number), memory.pool, memory.places)
+        )
+        np.testing.assert_array_equal(found[..., 1] == 1, target == 1)
+        np.testing.assert_array_equal(found[..., 2] == 1, target == 2)

@@ -4,8 +4,11 @@ from math import prod
 
 import pytest
 
-from segloop.data.cost import activation_bytes, parameters, step_bytes, step_seconds
+from plan_kit import facts
+from segloop.data import make_plan
+from segloop.data.cost import activation_bytes, loss_seconds, parameters, step_bytes, step_seconds
 from segloop.data.network import GRAPHICS, LARGE_GRAPHICS, network
+from segloop.plan import LossSpec
 
 FLAT = (1.0, 1.0, 1.0)
 
@@ -43,6 +46,17 @@ def test_the_reckoned_weights_are_those_of_the_network(dims: int, scale: object)
     patch = (16, 16, 16) if dims == 3 else (1, 16, 16)
     spec = network(patch, FLAT, dims, channels=2, classes=3, scale=scale)  # type: ignore[arg-type]
     assert parameters(spec) == pytest.approx(build_unet(spec).count_params(), rel=0.05)
+
+
+def test_centre_lines_take_time_as_well() -> None:
+    patch, thin = (1, 256, 256), LossSpec(extra="cldice", iterations=6)
+    assert loss_seconds(LossSpec(), 3, patch, 8) == 0
+    assert 0.3 < loss_seconds(thin, 1, patch, 8) < 0.8
+    assert loss_seconds(thin, 2, patch, 8) == 2 * loss_seconds(thin, 1, patch, 8)
+    eyes = facts(((1, 960, 999),) * 20, photographs=True, channels=3, width=6.0, slenderness=700.0)
+    lumps = facts(((1, 960, 999),) * 20, photographs=True, channels=3)
+    seconds = [next(r for r in make_plan(f).reasons if r.startswith("Cost")) for f in (eyes, lumps)]
+    assert seconds[0] != seconds[1]
 
 
 def test_cost_grows_with_the_batch_and_the_width() -> None:

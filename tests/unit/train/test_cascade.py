@@ -11,12 +11,15 @@ import pytest
 
 from segloop.data.dataset import Dataset
 from segloop.errors import ModelError, PlanError
+from segloop.infer.artefacts import export_artefact
 from segloop.infer.bundle import Bundle
 from segloop.infer.cascade import Cascade
 from segloop.infer.engine import Segmenter, segment
+from segloop.infer.explain import Explainer
 from segloop.infer.selftest import selftest
 from segloop.plan import Plan
 from segloop.train import FitResult, fit
+from segloop.train.cascade import first_stage
 from training_kit import plan, write_dataset
 
 
@@ -81,6 +84,17 @@ def test_the_production_segmenter_runs_one_after_the_other(trained: FitResult, b
         segment(bundle.plan, Nothing(), volume)
 
 
+def test_it_can_be_explained_but_is_no_artefact_of_one_network(
+    trained: FitResult, balls: Dataset, tmp_path: Path
+) -> None:
+    bundle = Bundle(trained.bundle)
+    volume, labels = balls.read(balls.cases[0])
+    heat = Explainer(bundle)(volume, 1).heat.array
+    assert heat.shape == labels.array.shape
+    with pytest.raises(ModelError, match="cascade of two networks"):
+        export_artefact(bundle, tmp_path, "openvino")
+
+
 def test_a_bundle_without_its_first_network_is_damaged(trained: FitResult, tmp_path: Path) -> None:
     shutil.copytree(trained.bundle, tmp_path / "bundle")
     shutil.rmtree(tmp_path / "bundle" / "coarse")
@@ -88,18 +102,23 @@ def test_a_bundle_without_its_first_network_is_damaged(trained: FitResult, tmp_p
         Bundle(tmp_path / "bundle")
 
 
-def test_resuming_keeps_the_first_network_and_refuses_another_plan(
-    trained: FitResult, balls: Dataset, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(trained.bundle.parent, out)
-    before = Bundle(out / "coarse" / "bundle").digest
-    again = fit(cascade(), balls, out, fold=0, resume=True)
-    assert again.steps == trained.steps
-    assert Bundle(again.bundle).coarse().digest == before
-    shutil.rmtree(out / "checkpoint")
+def test_resuming_keeps_the_first_network_and_refuses_another_plan(trained: FitResult) -> None:
+    out = trained.bundle.parent
+    kept = first_stage(lambda *_, **__: pytest.fail("trained again"), cascade(), out, resume=True, budget_s=None)
+    assert kept.bundle.digest == Bundle(trained.bundle).coarse().digest
     with pytest.raises(PlanError, match="another plan"):
-        fit(cascade(batch=1), balls, out, fold=0, resume=True)
+        first_stage(lambda *_, **__: None, cascade(batch=1), out, resume=True, budget_s=None)
+
+
+def test_the_first_network_has_a_share_of_the_time(trained: FitResult, tmp_path: Path) -> None:
+    told: dict[str, object] = {}
+
+    def train(plan: Plan, out: Path, **options: object) -> None:
+        told.update(options, spacing=plan.preparation.spacing_mm)
+        shutil.copytree(trained.bundle.parent / "coarse" / "bundle", out / "bundle")
+
+    first_stage(train, cascade(), tmp_path, resume=False, budget_s=600, fold=3)
+    assert told == {"resume": False, "time_budget_s": 180, "fold": 3, "spacing": (2.0, 2.0, 2.0)}
 
 
 def test_what_is_no_cascade_is_refused() -> None:

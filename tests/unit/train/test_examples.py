@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloop.errors import PlanError
+from segloop.errors import InputError, PlanError
+from segloop.io import files
 from segloop.plan import LabelSpec
 from segloop.train.examples import classes, load_examples, split_ids
 from segloop.train.selftest import made_up
-from segloop.volume import Geometry, Labels
+from segloop.volume import Geometry, Labels, Volume
 from training_kit import plan, write_dataset
 
 
@@ -33,6 +34,23 @@ def test_labels_the_plan_does_not_know_are_refused(tmp_path: Path) -> None:
     other = plan().changed({"labels": [LabelSpec(value=4, name="other").model_dump()]})
     with pytest.raises(PlanError, match=r"labels \[1\]"):
         load_examples(other, dataset, ("c0",))
+
+
+@pytest.mark.parametrize("fault", ["truncated", "absent", "not finite"])
+def test_a_case_that_went_bad_is_named(tmp_path: Path, fault: str) -> None:
+    dataset = write_dataset(tmp_path / "d", 3)
+    image = dataset.case("c1").images[0]
+    volume, whole = files.read(image), image.read_bytes()
+    image.unlink()
+    if fault == "truncated":
+        image.write_bytes(whole[: len(whole) // 2])
+    elif fault == "not finite":
+        values = volume.array.copy()
+        values[3, 3, 3] = np.nan
+        files.write(Volume(values, volume.geometry), image)
+    with pytest.raises(InputError, match="^Case c1: ") as raised:
+        load_examples(plan(), dataset, ("c0", "c1", "c2"))
+    assert raised.value.code == "input.unreadable"
 
 
 def test_a_volume_becomes_slices_for_a_2d_plan(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ def cases(measured: np.ndarray, expert: np.ndarray) -> list[CaseScore]:
         return LabelScore(dice=0.9, hd95_mm=1.0, surface_dice=0.9, volume_ml=ours, reference_volume_ml=theirs)
 
     return [
-        CaseScore(id=f"c{i}", labels={"1": score(*pair)}, seconds=0.0) for i, pair in enumerate(zip(measured, expert, strict=True))
+        CaseScore(id=f"c{i}", labels={"1": score(*pair)}, seconds=0.0)
+        for i, pair in enumerate(zip(measured, expert, strict=True))
     ]
 
 

@@ -19,6 +19,7 @@ from segloop.train.examples import load_examples
 from segloop.volume import Geometry, Labels
 from training_kit import plan, write_cases
 
+STILL = {f"{what}_probability": 0.0 for what in ("rotation", "scale", "elastic", "gamma", "contrast", "brightness")}
 NAMES = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
 
 
@@ -30,7 +31,7 @@ def onions(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     pairs = []
     for _ in range(5):
         far = np.linalg.norm(grid - draw.uniform(7, 9, 3), axis=-1)
-        labels = np.where(far < 2.6, 2, far < 5)
+        labels = np.where(far < 3.3, 2, far < 6)
         image = 60 * (labels > 0) + 80 * (labels == 2) + draw.normal(0, 8, labels.shape)
         labels[:3, :3, :3] = 3
         image[:3, :3, :3] = 140
@@ -42,7 +43,9 @@ def onions(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def recipe(onions: Dataset) -> Plan:
     planned = make_plan(fingerprint(onions))
-    document = plan(epochs=6, ignore_label=3).model_dump(mode="json", by_alias=True)
+    document = plan(epochs=12, learning_rate=4e-2, ignore_label=3, augmentation=STILL).model_dump(
+        mode="json", by_alias=True
+    )
     document["labels"] = [label.model_dump() for label in planned.labels]
     document["regions"] = [region.model_dump() for region in planned.regions]
     return Plan.parse(document)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from math import inf, nan
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from segloop.errors import GeometryMismatch, InputError
 from segloop.plan import LabelSpec
 from segloop.train.crossval import score_labels
-from segloop.train.scores import CaseScore, LabelScore, ScoredModel, Scores, paired_difference
+from segloop.train.scores import CaseScore, LabelScore, ScoredModel, Scores, paired_difference, read_scores
 from segloop.volume import Geometry, Labels
 
 SPECS = (LabelSpec(value=1, name="Anterior"), LabelSpec(value=2, name="Posterior"))
@@ -75,3 +76,23 @@ def test_a_paired_difference_compares_the_cases_both_have() -> None:
     assert found.ci95[0] <= found.difference <= found.ci95[1]
     with pytest.raises(InputError, match="No case"):
         paired_difference(ours, {"z": 0.1})
+
+
+def test_voxels_that_nobody_could_tell_count_nowhere() -> None:
+    reference, prediction = np.zeros((2, 1, 4, 4), np.uint8)
+    reference[0, 0] = [1, 1, 9, 9]
+    prediction[0, :2] = [1, 1, 1, 1]
+    grid = Geometry((1, 4, 4))
+    specs = (LabelSpec(value=1, name="one"),)
+    maps = Labels(reference, grid), Labels(prediction, grid)
+    counted = score_labels(*maps, specs, ignore_label=9)["1"]
+    assert counted.dice == pytest.approx(2 * 2 / (2 + 6))
+    assert (counted.volume_ml, counted.reference_volume_ml) == (pytest.approx(0.006), pytest.approx(0.002))
+    assert score_labels(*maps, specs)["1"].dice == pytest.approx(2 * 2 / (2 + 8))
+
+
+def test_only_metrics_are_read_as_metrics(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    for name in ("other.json", "absent.json"):
+        with pytest.raises(InputError, match="holds no metrics"):
+            read_scores(tmp_path / name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil, prod, radians
+from dataclasses import fields
+from math import prod, radians
 
 import numpy as np
 from keras import KerasTensor, ops
@@ -19,9 +20,6 @@ from segloop.volume import Vector
 _NOISE_VALUES = 1 << 20
 # Streams of random numbers; those of `Places` and `Patches` begin at 7.
 _BATCH, _ELASTIC, _LATER, _BIAS = range(4)
-# Patches are made one by one, so that what one of them needs costs the others nothing, but in few parts: each is a
-# part of the graph.
-_MOST_PARTS = 8
 
 
 class Augment:
@@ -34,6 +32,8 @@ class Augment:
         dims: 2 or 3. In 2-D only rotation about z and in-plane mirroring, scaling and deformation happen.
         numbers: Label number of class 1, 2, …, in which `spec.swap_labels` is written.
         guides: How many of the last channels are labels of a cascade's coarse network, whose values stay as they are.
+        apart: Make one patch after the other, so that a transform costs nothing where a patch does not need it. That is
+            quickest on a CPU; an accelerator would rather have the whole batch at once.
 
     Raises:
         PlanError: `plan.invalid` when `spec.swap_labels` holds a number that is not in `numbers`.
@@ -47,8 +47,10 @@ class Augment:
         dims: int = 3,
         numbers: Sequence[int] = (),
         guides: int = 0,
+        *,
+        apart: bool = False,
     ) -> None:
-        self.spec, self.patch, self.dims, self.guides = spec, patch, dims, guides
+        self.spec, self.patch, self.dims, self.guides, self.apart = spec, patch, dims, guides, apart
         self._spacing = np.asarray(spacing_mm, np.float32)
         self._free = np.asarray([dims == 3, True, True], np.float32)
         self._elastic = splines(patch, spec.elastic_smoothness_mm, spacing_mm)
@@ -58,12 +60,13 @@ class Augment:
         self._exchange = exchange(spec.swap_labels, numbers)
 
     @classmethod
-    def of(cls, plan: Plan, spec: AugmentationSpec | None = None) -> Augment:
-        """The transforms of a Plan, or others for its patches and labels."""
+    def of(cls, plan: Plan, *, apart: bool = False) -> Augment:
+        """The transforms of a Plan."""
         training = plan.training
         spacing_mm = plan.preparation.spacing_mm or (1.0, 1.0, 1.0)
         numbers = [label.value for label in plan.labels]
-        return cls(spec or training.augmentation, training.patch, spacing_mm, plan.network.dims, numbers, plan.guides)
+        dims = plan.network.dims
+        return cls(training.augmentation, training.patch, spacing_mm, dims, numbers, plan.guides, apart=apart)
 
     def draw(self, seed: KerasTensor, batch: int) -> Draw:
         """Parameters of `batch` patches; the same seed gives the same ones.
@@ -122,21 +125,18 @@ class Augment:
         Returns:
             Images (b, z, y, x, channels) float32, and label indices (b, z, y, x) uint8; no z in 2-D.
         """
-        batch, size = case.shape[0], self.patch if self.dims == 3 else self.patch[1:]
-        each = ceil(batch / _MOST_PARTS)
-        images, labels = [], []
-        for first in range(0, batch, each):
-            end = min(first + each, batch)
-            part = draw.part(first, end)
-            image, mask = self._read(part, pool, case[first:end], centre[first:end])
-            if self.guides:
-                shown = self.intensity(part, image[..., : -self.guides])
-                image = ops.concatenate([shown, image[..., -self.guides :]], axis=-1)
-            else:
-                image = self.intensity(part, image)
-            images.append(ops.reshape(image, (end - first, *size, image.shape[-1])))
-            labels.append(ops.reshape(mask, (end - first, *size)))
-        return ops.concatenate(images), ops.concatenate(labels)
+        if not self.apart or case.shape[0] == 1:
+            return self._make(draw, pool, case, centre)
+        names = [field.name for field in fields(Draw)]
+
+        def one(row: Sequence[KerasTensor]) -> tuple[KerasTensor, KerasTensor]:
+            *parameters, its_case, its_centre = (value[None] for value in row)
+            image, labels = self._make(Draw(**dict(zip(names, parameters, strict=True))), pool, its_case, its_centre)
+            return image[0], labels[0]
+
+        rows = [*(getattr(draw, name) for name in names), case, centre]
+        image, labels = ops.map(one, rows)
+        return image, labels
 
     def apply(self, draw: Draw, images: KerasTensor, labels: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
         """Augmented variants of b patches (b, z, y, x, channels) and their labels (b, z, y, x); no z in 2-D."""
@@ -198,6 +198,14 @@ class Augment:
         if spec.noise_probability > 0:
             images = _when(ops.any(draw.noise_sd > 0), lambda x: x + self._white(draw, x.shape), images)
         return images
+
+    def _make(self, draw: Draw, pool: Pool, case: KerasTensor, centre: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
+        """Like `sample`, the patches all together."""
+        image, labels = self._read(draw, pool, case, centre)
+        size, own = (case.shape[0], *(self.patch if self.dims == 3 else self.patch[1:])), image.shape[-1] - self.guides
+        changed = self.intensity(draw, image[..., :own] if self.guides else image)
+        image = ops.concatenate([changed, image[..., own:]], axis=-1) if self.guides else changed
+        return ops.reshape(image, (*size, image.shape[-1])), ops.reshape(labels, size)
 
     def _read(self, draw: Draw, pool: Pool, case: KerasTensor, centre: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
         """Images (b, z, y, x, channels) and label indices (b, z, y, x) uint8 of patches, values not yet changed."""

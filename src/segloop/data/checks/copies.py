@@ -17,8 +17,9 @@ from segloop.data.checks.survey import Survey, survey
 
 # Two images correlate like this only when they are one; different eyes of one camera reach 0.981.
 _ALIKE = 0.995
-# And so does what is left when the mean of all images is taken away, which anatomy shares.
-_ALIKE_BEYOND_MEAN = 0.95
+# And so does what is left when the mean of all images is taken away, which anatomy shares; where too few images make a
+# mean, they must be still more alike (made-up bodies of one kind reach 0.996).
+_ALIKE_BEYOND_MEAN, _ALIKE_AMONG_FEW = 0.95, 0.9995
 _ENOUGH_FOR_A_MEAN = 6
 _ROWS = 512
 # Fewer voxels than this may agree by chance in two places.
@@ -35,12 +36,12 @@ def copies(cases: Sequence[CaseFacts], apart: Apart) -> Iterator[Fault]:
         cases: All cases.
         apart: Whether two of them fall into different folds.
     """
-    yield from _images(cases, apart)
+    yield from _images(cases)
     yield from _label_maps(cases)
     yield from _near(cases, apart)
 
 
-def _images(cases: Sequence[CaseFacts], apart: Apart) -> Iterator[Fault]:
+def _images(cases: Sequence[CaseFacts]) -> Iterator[Fault]:
     for first, *others in _groups(cases, "image_digest"):
         for case in others:
             same = bool(case.label_digest) and case.label_digest == first.label_digest
@@ -48,7 +49,6 @@ def _images(cases: Sequence[CaseFacts], apart: Apart) -> Iterator[Fault]:
                 "duplicate_image",
                 f"the voxels of {first.id}",
                 "an image of its own",
-                severity="error" if apart(case.id, first.id) or not same else "warning",
                 cause="" if same else "Two cases show the same image, with different label maps: which one is right?",
                 mendable=same,
                 others=(first.id,),
@@ -120,7 +120,7 @@ def _pairs(thumbnails: Float[np.ndarray, "n d"]) -> Iterator[tuple[int, int, flo
     for start in range(0, len(thumbnails), _ROWS):
         rows = slice(start, start + _ROWS)
         alike = thumbnails[rows] @ thumbnails.T
-        near = alike > _ALIKE
+        near = alike > (_ALIKE if len(thumbnails) >= _ENOUGH_FOR_A_MEAN else _ALIKE_AMONG_FEW)
         if len(thumbnails) >= _ENOUGH_FOR_A_MEAN:
             near &= rest[rows] @ rest.T > _ALIKE_BEYOND_MEAN
         for a, b in np.argwhere(near).tolist():

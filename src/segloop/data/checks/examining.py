@@ -15,6 +15,7 @@ from segloop.data.checks.faults import Fault, Finding
 from segloop.data.checks.grids import TOLERANCE_MM, compare, regridded
 from segloop.data.checks.reading import Image, LabelMap, read_image, read_label_map
 from segloop.data.checks.survey import Survey
+from segloop.data.checks.symmetry import mirror_margins
 from segloop.volume import CANONICAL, Geometry, Reorientation
 
 _Note = Callable[[Finding, str], None]
@@ -131,6 +132,7 @@ def _with_label(
         facts,
         values=values,
         labels=labels,
+        margins=None if seen is None or not labels else mirror_margins(array, seen, sample),
         shape_digest=_digest(crop) if crop.size else "",
     )
 

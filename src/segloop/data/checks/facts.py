@@ -91,6 +91,7 @@ class CaseFacts:
         levels: Grey values; None when the image cannot be read.
         values: Different numbers in the label map, at most `MOST_VALUES` + 1; None when it cannot be read.
         labels: Facts of each number but 0.
+        margins: `symmetry.mirror_margins`; None without a common grid or without foreground.
     """
 
     entry: Entry
@@ -105,6 +106,7 @@ class CaseFacts:
     levels: Levels | None = None
     values: tuple[int, ...] | None = None
     labels: Mapping[int, LabelFacts] = field(default_factory=dict)
+    margins: Float[np.ndarray, "3 2"] | None = None
 
     @property
     def broken(self) -> bool:

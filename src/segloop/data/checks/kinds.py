@@ -266,6 +266,12 @@ LABELS: dict[str, Kind] = {
         "The labels lie to each other as in a mirror, compared with all other cases: a wrong orientation.",
         "Correct the orientation of image and label map.",
     ),
+    "flipped_label": Kind(
+        "error",
+        "The label map fits its image better mirrored than as it is, which is so in no other case: drawn on, or saved "
+        "from, an image that was mirrored.",
+        "Mirror the label map back along that axis, and look at it on the image.",
+    ),
     "specks": Kind(
         "warning",
         "Scraps of a few voxels lie apart from the label, which the other cases do not have: slips of the brush.",
@@ -283,7 +289,8 @@ IMAGES: dict[str, Kind] = {
     "constant_image": Kind("error", "All voxels of the image, or of a channel, have one value.", _AGAIN),
     "duplicate_image": Kind(
         "error",
-        "Two cases show the same image; in two folds, the one tells the network the other's answer.",
+        "Two cases show the same image: the network is told the answer of a case that it is scored on, or one case "
+        "counts twice.",
         "Keep one of the two.",
         "keeps the first, where both label maps are the same too",
     ),

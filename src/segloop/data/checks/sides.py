@@ -1,4 +1,4 @@
-"""Left and right, front and back: cases whose labels lie to each other the other way round than in all other cases."""
+"""Left and right, front and back: cases whose labels lie the other way round than in all other cases."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from segloop.data.checks.facts import CaseFacts
 from segloop.data.checks.faults import Fault, Finding
 from segloop.data.checks.images import is_photograph
+from segloop.data.checks.symmetry import mirrored_axes
 from segloop.data.terms import words
 
 _LEFT = frozenset({"left", "links", "lt", "l"})
@@ -53,13 +54,20 @@ def lateral_pairs(names: Mapping[int, str]) -> dict[str, tuple[int, int]]:
 
 
 def side_faults(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterator[Fault]:
-    """Cases in which left and right, or another relation of labels, is the other way round.
+    """Cases whose label map is mirrored, or in which left and right, or another relation, is the other way round.
 
     Args:
         names: Label numbers and names.
         cases: All cases.
     """
-    read = [case for case in cases if case.labels and not case.broken and not is_photograph(case)]
+    fitting = {case.id: case.margins for case in cases if case.margins is not None and not case.broken}
+    flipped = set[str]()
+    for case_id, axis, agreed, total in mirrored_axes(fitting):
+        flipped.add(case_id)
+        found, expected = f"fits better mirrored {_AXES[2 - axis]}", f"as it is, like {agreed} of {total} cases"
+        yield Finding("flipped_label", found, expected).of(case_id)
+    volumes = [case for case in cases if case.labels and not case.broken and not is_photograph(case)]
+    read = [case for case in volumes if case.id not in flipped]
     pairs = lateral_pairs(names)
     told = set[str]()
     for organ, (left, right) in pairs.items():

@@ -231,7 +231,7 @@ def _made(p: Provenance) -> list[tuple[str, str]]:
         ("Licence", p.licence or "not stated"),
         ("Steps", f"{p.steps} in {p.seconds / 60:.1f} minutes"),
         ("Machine", f"{p.instruction_set}, {p.threads} threads, {p.precision}"),
-        ("Software", f"segloop {p.segloop}, TensorFlow {p.tensorflow}, Keras {p.keras}"),
+        ("Software", f"segloop {p.segloop}, {p.backend or 'TensorFlow ' + p.tensorflow}, Keras {p.keras}"),
         ("Seed", str(p.seed)),
         ("Command", p.command),
     ]
