@@ -70,7 +70,9 @@ def test_the_version_stands_once() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"] == __version__
 
 
-@pytest.mark.parametrize("page", ["reference/errors.md", "reference/commands.md", "reference/checks.md", "architecture.md"])
+@pytest.mark.parametrize(
+    "page", ["reference/errors.md", "reference/commands.md", "reference/checks.md", "architecture.md"]
+)
 def test_generated_reference_pages_are_up_to_date(page: str) -> None:
     written = (ROOT / "docs" / page).read_text("utf-8")
     assert written == script("reference").PAGES[page](), f"run scripts/reference.py to write {page} anew"

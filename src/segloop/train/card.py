@@ -52,7 +52,7 @@ Results need review by a qualified person.
 ## How it was made
 {p.steps} steps of {training.batch} patches of {" × ".join(map(str, training.patch))} voxels in {minutes:.1f} minutes,
 {p.precision} on {p.instruction_set} with {p.threads} threads, seed {p.seed}.
-{_began(p)}segloop {p.segloop}, {p.backend or 'TensorFlow ' + p.tensorflow}, Keras {p.keras}.
+{_began(p)}segloop {p.segloop}, {p.backend or "TensorFlow " + p.tensorflow}, Keras {p.keras}.
 
     {p.command or "segloop train"}
 """

@@ -48,7 +48,7 @@ def test_a_case_that_went_bad_is_named(tmp_path: Path, fault: str) -> None:
         values = volume.array.copy()
         values[3, 3, 3] = np.nan
         files.write(Volume(values, volume.geometry), image)
-    with pytest.raises(InputError, match="^Case c1: ") as raised:
+    with pytest.raises(InputError, match=r"^Case c1: ") as raised:
         load_examples(plan(), dataset, ("c0", "c1", "c2"))
     assert raised.value.code == "input.unreadable"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from augment_kit import PATCH, applied, batch, spec
 from keras import ops
 
+from augment_kit import PATCH, applied, batch, spec
 from segloop.data.augment import Augment, uniform
 from segloop.plan import AugmentationSpec
 

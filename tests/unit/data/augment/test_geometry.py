@@ -1,14 +1,14 @@
-"""Geometry of augmentation: one draw for image and mask, nothing moved that was not asked for, exact where it can be."""
+"""Geometry of augmentation: one draw for image and mask, nothing moved that was not asked for, exact where possible."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from augment_kit import PATCH, applied, batch, spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from augment_kit import PATCH, applied, batch, spec
 from segloop.data.augment import Augment
 
 KINDS = ("rotation", "scale", "elastic")
@@ -24,7 +24,7 @@ def landmarks(patch: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def require_together(image: np.ndarray, label: np.ndarray, before: np.ndarray) -> int:
-    """Every voxel has the class of the voxel nearest to the place that its value was read at; how many were compared."""
+    """Every voxel has the class of the voxel nearest to where its value was read; how many were compared."""
     place = image[..., :3]
     # Not where a part of what lies beyond the image was read, and not half-way between two voxels.
     inside = image[..., 3] > 0.9999

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny_models
-from augment_kit import spec
 from keras import ops
 from scipy.ndimage import gaussian_filter
 
+import tiny_models
+from augment_kit import spec
 from segloop.data.augment import PRESETS, Augment, classic_elastic, with_preset
 
 FIELDS = 48
@@ -73,7 +73,7 @@ def test_the_classic_values_at_512_pixels_and_their_copies() -> None:
     assert whole.elastic_mm == pytest.approx(43.2, rel=0.02)
     half = classic_elastic((1.0, 1.0, 1.0), (1, 256, 256))
     finer = classic_elastic((1.0, 0.5, 0.5), (1, 512, 512))
-    assert half == pytest.approx(finer)
+    assert list(half) == pytest.approx(list(finer), rel=1e-3)
     assert np.asarray(half) * 2 == pytest.approx(np.asarray(whole), rel=0.02)
 
 

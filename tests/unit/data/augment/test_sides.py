@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from augment_kit import PATCH, applied, spec
 from keras import ops
 
+from augment_kit import PATCH, applied, spec
 from segloop.data.augment import Augment, Pool, require_sides_kept
 from segloop.data.feed import Example, training_feed
 from segloop.errors import PlanError

@@ -6,10 +6,10 @@ from math import ceil, floor
 
 import numpy as np
 import pytest
-from augment_kit import PATCH, applied, batch, spec
 from keras import ops
 from scipy.ndimage import gaussian_filter1d
 
+from augment_kit import PATCH, applied, batch, spec
 from segloop.data.augment import Augment
 from segloop.plan import AugmentationSpec
 
