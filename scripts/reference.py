@@ -44,9 +44,9 @@ _CHECKS_HEAD = """# Faults of a dataset
 
 Written by `scripts/reference.py` from `segloop.data.checks.KINDS`; a test compares, and another plants every kind.
 
-`segloop check DATASET` looks for all of these; [the how-to](../how-to/check.md) shows its use. An **error** is something
-that training would fail on or learn wrongly, a **warning** something to look at, a **note** needs nothing. A single fault
-may be milder than its kind where the data leave room for another reading.
+`segloop check DATASET` looks for all of these; [the how-to](../how-to/check.md) shows its use. An **error** is
+something that training would fail on or learn wrongly, a **warning** something to look at, a **note** needs nothing. A
+single fault may be milder than its kind where the data leave room for another reading.
 
 With `--json` there is one document on standard output, with exit status 0, or with status 2 and `error`:
 
@@ -58,7 +58,7 @@ With `--json` there is one document on standard output, with exit status 0, or w
      "error": {"code": "dataset.faulty", "message": "…", "found": 1, "expected": 0, "hint": "…"}}
 
 `case` is empty where the dataset as a whole is at fault, `others` names further cases that are involved, and `fixed` is
-null without `--fix`; `mended` and `left` hold faults in the same form. The kinds are stable: a program may rely on them.
+null without `--fix`; `mended` and `left` hold faults in the same form. The kinds are stable: programs may rely on them.
 """
 
 

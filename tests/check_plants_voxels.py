@@ -125,6 +125,11 @@ def _(root: Path) -> None:
     kit.put(root, VICTIM, image[::-1], label[::-1])
 
 
+@plant("flipped_label")
+def _(root: Path) -> None:
+    relabel(root, lambda label: label[::-1].copy())
+
+
 @plant("specks")
 def _(root: Path) -> None:
     image, label = kit.get(root, VICTIM)
@@ -197,6 +202,11 @@ def _(root: Path) -> None:
 @plant("wrong_rescale", "ct", mendable=True)
 def _(root: Path) -> None:
     kit.put(root, VICTIM, kit.get(root, VICTIM)[0] + np.int16(1024), None)
+
+
+@plant("wrong_rescale", name="wrong_rescale of MR", severity="warning")
+def _(root: Path) -> None:
+    kit.put(root, VICTIM, kit.get(root, VICTIM)[0] + np.float32(1024), None)
 
 
 @plant("wrong_rescale", "ct", "wrong_rescale scaled")

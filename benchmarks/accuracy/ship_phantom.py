@@ -52,7 +52,7 @@ VARIED_CHANGES = {
     # Instance normalisation sees the window: one like the training patch finds borders as they were learnt. Windows
     # twice as large moved small lesions' borders by up to a third of a voxel.
     "inference.patch": [40, 56, 80],
-    "inference.overlap": 0.5,
+    "inference.overlap": 0.67,
 }
 
 

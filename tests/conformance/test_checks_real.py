@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segloop.data.checks import check
+from segloop.io import files
 
 LONE_IMAGE, LONE_LABEL, SOURCE = "hippocampus_118", "hippocampus_010", "hippocampus_011"
 SOUND = {
@@ -38,10 +41,10 @@ def test_the_three_real_faults_are_found_where_they_lie(shared_data: Callable[[s
 
 
 def among_others(root: Path, data: Path) -> Path:
-    """Ten sound cases of the dataset with the broken files among them."""
+    """Twelve sound cases of the dataset with the broken files among them."""
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
-        for path in sorted((data / folder).glob("hippocampus_0*.nii.gz"))[:10]:
+        for path in sorted((data / folder).glob("hippocampus_0*.nii.gz"))[:12]:
             shutil.copy(path, root / folder)
     shutil.copy(data / "broken" / "images" / f"{LONE_IMAGE}.nii.gz", root / "imagesTr")
     shutil.copy(data / "broken" / "labels" / f"{LONE_LABEL}.nii.gz", root / "labelsTr")
@@ -59,6 +62,19 @@ def test_the_three_real_faults_are_found_among_sound_cases(shared_data: Callable
         ("missing_label", LONE_IMAGE, ()),
         ("label_copied", LONE_LABEL, (SOURCE,)),
     }
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_label_map_mirrored_against_its_image_is_found(
+    axis: int, shared_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = among_others(tmp_path / "set", shared_data("hippocampus"))
+    path = root / "labelsTr" / "hippocampus_007.nii.gz"
+    labels = files.read_labels(path, {})
+    files.write(replace(labels, array=np.flip(labels.array, axis)), path)
+    faults = {(fault.kind, fault.case) for fault in check(root) if fault.severity == "error"}
+    assert {kind for kind, case in faults if case == "hippocampus_007"} == {"flipped_label"}
+    assert {case for _, case in faults} == {"hippocampus_007", LONE_IMAGE, LONE_LABEL}
 
 
 def test_the_copied_label_map_is_named_under_another_image_too(

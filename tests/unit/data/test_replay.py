@@ -41,11 +41,12 @@ def test_a_recorded_training_batch_is_its_replay_also_after_a_resume(tmp_path: P
         for _ in range(start, end):
             step()
         seen |= {start + i: batch for i, batch in enumerate(kept[: end - start])}
-    for number, (image, labels) in seen.items():
+    for number in (1, 3):
         again = replay(recipe, examples, 4, number)
-        np.testing.assert_array_equal(again.image, image)
-        np.testing.assert_array_equal(again.labels, labels)
-    assert (replay(recipe, examples, 4, 1).image != replay(recipe, examples, 5, 1).image).any()
+        np.testing.assert_array_equal(again.image, seen[number][0])
+        np.testing.assert_array_equal(again.labels, seen[number][1])
+    assert (seen[1][0] != seen[3][0]).any()
+    assert (replay(recipe, examples, 5, 1).image != seen[1][0]).any()
 
 
 def test_it_names_the_case_and_the_round_of_every_patch() -> None:
@@ -57,7 +58,7 @@ def test_it_names_the_case_and_the_round_of_every_patch() -> None:
     recipe = plan(
         augmentation={name: 0.0 for name in type(plan().training.augmentation).model_fields if "prob" in name}
     )
-    for step in range(4):
+    for step in (0, 3):
         again = replay(recipe, examples, 0, step)
         assert again.image[:, 0, 0, 0, 0].tolist() == [values[name] for name in again.cases]
         assert again.rounds == tuple((2 * step + place) // 3 for place in range(2))

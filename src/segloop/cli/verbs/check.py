@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,11 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any] | Ver
     plan = None if arguments.plan is None else Plan.load(arguments.plan)
     if arguments.fix is not None:
         require_room(arguments.dataset, arguments.fix)
-    faults = check(arguments.dataset, plan, lambda done, total: console.progress(done, total, "cases"))
+    faults = check(arguments.dataset, plan, partial(_progress, console, "cases"))
     _show(faults, console)
     mended = None
     if arguments.fix is not None:
-        progress = lambda done, total: console.progress(done, total, "files")  # noqa: E731
-        mended = mend(arguments.dataset, arguments.fix, faults, plan, progress)
+        mended = mend(arguments.dataset, arguments.fix, faults, plan, partial(_progress, console, "files"))
         _show_mended(mended, console)
     counts = {severity: sum(f.severity == severity for f in faults) for severity in ("error", "warning", "note")}
     document = {
@@ -64,6 +64,10 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any] | Ver
             hint="Each is listed with its cause and its mend.",
         ),
     )
+
+
+def _progress(console: Console, what: str, done: int, total: int) -> None:
+    console.progress(done, total, what)
 
 
 def _show(faults: Sequence[Fault], console: Console) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from segloop.data.checks.facts import CaseFacts, Levels
 from segloop.data.checks.faults import Fault, Finding
+from segloop.data.checks.kinds import Severity
 from segloop.data.checks.survey import Survey
 from segloop.data.dataset import PHOTOGRAPHS
 
@@ -24,6 +25,7 @@ _RARE, _MINORITY = 0.2, 0.34
 _AIR_HU, _BONE_HU, _RANGE_HU = -100.0, 50.0, 400.0
 _INTERCEPTS = (1024.0, 1000.0)
 _SHIFTED_HU = (800.0, 1200.0)
+_NEAR_ZERO = 0.3
 _SCALED = {"CT": 8.0, "PT": 50.0}
 
 
@@ -123,6 +125,10 @@ def _units(survey: Survey, cases: Sequence[CaseFacts]) -> Iterator[Fault]:
                 for fault in _unlike_hounsfield(survey, other, typical):
                     told.add(other.id)
                     yield fault
+    else:
+        for fault in _shifted(survey, values):
+            told.add(fault.case)
+            yield fault
     if survey.modality in _SCALED:
         rest = {case: levels for case, levels in values.items() if case not in told}
         yield from _scaled(rest, _SCALED[survey.modality])
@@ -165,6 +171,21 @@ def _scaled(values: dict[str, Levels], factor: float) -> Iterator[Fault]:
             times = f"The values span {span / usual:.3g} times what is usual"
             cause = f"{times}: stored without rescale slope, or in another unit."
             yield Finding("wrong_rescale", round(span, 6), round(usual, 6), cause=cause).of(case)
+
+
+def _shifted(survey: Survey, values: dict[str, Levels]) -> Iterator[Fault]:
+    """Images whose lowest value lies a whole range above the 0 that the others begin at."""
+    starts = {case: levels.lowest / max(levels.high - levels.low, 1e-12) for case, levels in values.items()}
+    near = [case for case, start in starts.items() if abs(start) < _NEAR_ZERO]
+    if len(near) < max(_ENOUGH, (1 - _RARE) * len(starts)):
+        return
+    usual = median(values[case].lowest for case in near)
+    for case, start in starts.items():
+        if start > 1:
+            cause = "All values are shifted upwards: stored without rescale intercept, or with a wrong one."
+            severity: Severity = "error" if survey.modality == "PT" else "warning"
+            found = values[case].lowest
+            yield Finding("wrong_rescale", found, usual, severity=severity, cause=cause).of(case)
 
 
 def _stated(survey: Survey, values: dict[str, Levels], share: float) -> Iterator[Fault]:

@@ -54,7 +54,9 @@ def mirrored_axes(margins: Mapping[str, Float[np.ndarray, "3 2"]]) -> Iterator[t
     Yields:
         The case, the axis (0 z, 1 y, 2 x), and how many of how many cases fit as they are.
     """
-    ids, table = list(margins), np.array(list(margins.values())).reshape(-1, 3, 2)
+    if len(margins) < _ENOUGH:
+        return
+    ids, table = list(margins), np.array(list(margins.values()))
     for axis in range(3):
         usual, spread = _usual(table[:, axis])
         measure = int(np.argmax(usual / spread))
