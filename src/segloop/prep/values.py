@@ -9,7 +9,7 @@ from segloop.plan import Normalisation
 
 _BINS = 256
 # A range so small that 256 bins divided by it are beyond float32 holds no image.
-_LEAST_RANGE = 1e-30
+LEAST_RANGE = 1e-30
 
 
 def normalise(values: Float[np.ndarray, "*n"], rule: Normalisation) -> Float[np.ndarray, "*n"]:
@@ -54,7 +54,7 @@ def body(values: Float[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:
     Source: Li & Lee, Minimum cross entropy thresholding, Pattern Recognition 26:617 (1993).
     """
     low, high = np.float32(values.min()), np.float32(values.max())
-    if high - low < _LEAST_RANGE:
+    if high - low < LEAST_RANGE:
         return np.ones(values.shape, bool)
     # In float32 throughout, so that a copy of the rule inside an exported graph finds the very same bins.
     bins = np.minimum((values.astype(np.float32) - low) * (np.float32(_BINS) / (high - low)), np.float32(_BINS - 1))

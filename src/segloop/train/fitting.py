@@ -227,7 +227,7 @@ def _run(plan: Plan, state: State, budget_s: float | None, epochs: int | None, s
 
 def _nothing_left(run: Run, out: Path) -> bool:
     """Whether a resumed run only has to be finished: it has no step left, or is told to stop where it stands."""
-    return run.done or (run.step > 0 and (out / FILE).exists())
+    return run.step > 0 and (run.done or (out / FILE).exists())
 
 
 def _stepping(run: Run, model: keras.Model, examples: Sequence[Example], team: Team) -> tuple[Run, Step]:
@@ -241,7 +241,10 @@ def _stepping(run: Run, model: keras.Model, examples: Sequence[Example], team: T
     from segloop.train.strategy import TeamStep, Workers
 
     if not isinstance(team, Workers):
-        return run, TensorFlowStep(model, training_feed(examples, plan, seed, start=start))
+        began = time.monotonic()
+        step = TensorFlowStep(model, training_feed(examples, plan, seed, start=start))
+        run.clock = run.clock.traced(time.monotonic() - began)
+        return run, step
     run.team = team
     read = hashlib.sha256(repr((run.state.plan, seed, [(e.id, e.image.shape) for e in examples])).encode())
     team.require_same("Plan, seed or set of cases", read.hexdigest())

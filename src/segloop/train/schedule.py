@@ -20,6 +20,7 @@ _EXPORT_S = 10.0
 _EXPORT_SHARE = 0.035
 _LARGEST_SHARE = 0.4
 _SELFTEST_IMAGES = 20
+_TRACINGS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ class Clock:
         """When training must end."""
         return max(0.0, self.budget_s - self.reserve_s - self.finishing_s)
 
+    def traced(self, seconds: float) -> Clock:
+        """The clock of a machine that took so long to trace the training step."""
+        return self if self.budget_s == inf else replace(self, reserve_s=reserve_s(self.budget_s, seconds))
+
     def at_pace(self, step_s: float) -> Clock:
         """The clock of a run whose steps take `step_s`: what follows training passes the same network."""
         return replace(self, finishing_s=self.finishing_steps * step_s)
@@ -95,13 +100,17 @@ class Clock:
         return late > _TOLERATED_DRIFT * self.budget_s or late < -2 * _TOLERATED_DRIFT * self.budget_s
 
 
-def reserve_s(budget_s: float) -> float:
+def reserve_s(budget_s: float, tracing_s: float = 0.0) -> float:
     """Time kept back from a budget for the last validation, export and report.
 
     These take some seconds on two idle cores, and up to a minute on busy ones: a longer budget keeps more back, since
-    the 5 % it may be missed by are more as well.
+    the 5 % it may be missed by are more as well, and so does a machine that was slow to trace the training step.
+
+    Args:
+        budget_s: All of it.
+        tracing_s: What tracing the step took; the export traces the network again, and converts it.
     """
-    return min(max(_EXPORT_S, _EXPORT_SHARE * budget_s), _LARGEST_SHARE * budget_s)
+    return min(max(_EXPORT_S, _EXPORT_SHARE * budget_s, _TRACINGS * tracing_s), _LARGEST_SHARE * budget_s)
 
 
 def finishing_steps(held: int, batch: int) -> float:

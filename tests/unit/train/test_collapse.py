@@ -155,7 +155,9 @@ def test_plain_cross_entropy_gives_up_on_a_tiny_label_and_dice_on_focused_patche
     state = checkpoint.peek(tmp_path / "blind" / "checkpoint")
     assert state is not None
     assert state.step < 100
-    seeing = blind.changed({"training.dice_weight": 1.0, "training.foreground_fraction": 0.7})
+    seeing = blind.changed(
+        {"training.dice_weight": 1.0, "training.foreground_fraction": 1.0, "training.learning_rate": 4e-3}
+    )
     result = fit(seeing, dataset, tmp_path / "seeing")
     assert result.steps == 100
     assert not [notice for notice in result.notices if notice.kind == COLLAPSED]

@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from segloop.train.schedule import Clock, Pace, Schedule, learning_rate, reserve_s
+from segloop.train.schedule import Clock, Pace, Schedule, finishing_steps, learning_rate, reserve_s
 
 
 def test_progress_is_a_line_to_the_last_step() -> None:
@@ -97,6 +97,23 @@ def test_a_short_budget_keeps_most_of_itself_for_training() -> None:
     assert reserve_s(20) == 8
     assert reserve_s(900) <= 45
     assert Clock().training_s == inf
+
+
+def test_a_machine_that_traces_slowly_keeps_more_back() -> None:
+    clock = Clock(900, reserve_s(900))
+    assert clock.traced(3.0) == clock
+    assert clock.traced(40.0).reserve_s == 80
+    assert clock.traced(500.0).reserve_s == 360
+    assert Clock().traced(40.0).training_s == inf
+
+
+def test_what_follows_training_is_reckoned_at_the_networks_pace() -> None:
+    assert finishing_steps(held=20, batch=4) == 7
+    clock = Clock(100, 10, finishing_steps(held=20, batch=4))
+    assert clock.training_s == 90
+    assert clock.at_pace(5.0).training_s == 55
+    assert clock.at_pace(5.0).room(5.0, 50.0)
+    assert not clock.at_pace(5.0).room(5.0, 51.0)
 
 
 def test_the_pace_is_first_a_mean_and_then_follows() -> None:

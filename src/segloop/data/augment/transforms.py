@@ -19,7 +19,7 @@ from segloop.volume import Vector
 
 _NOISE_VALUES = 1 << 20
 # Streams of random numbers; those of `Places` and `Patches` begin at 7.
-_BATCH, _ELASTIC, _LATER, _BIAS = range(4)
+_BATCH, _ELASTIC, _LOW_RESOLUTION, _BIAS, _BIAS_STRENGTH = range(5)
 
 
 class Augment:
@@ -76,7 +76,7 @@ class Augment:
             batch: Patches.
         """
         s, free = self.spec, self._free
-        u, later = uniform(seed, _BATCH, (batch, 22)), uniform(seed, _LATER, (batch, 6))
+        u = uniform(seed, _BATCH, (batch, 22))
         rotate = happens(u[:, 0:1], s.rotation_probability) * np.asarray(
             [radians(a) for a in s.rotation_degrees], np.float32
         )
@@ -89,23 +89,17 @@ class Augment:
         # Voxel of the patch -> mm -> turned -> voxel of the source. Zooming in by z reads a 1/z smaller region.
         matrix = turn * self._spacing[None, None, :] / self._spacing[None, :, None] * (mirror / zoom)[:, None, :]
 
-        size = tuple(spline.shape[1] for spline in self._elastic)
-        amplitude = happens(u[:, 9], s.elastic_probability) * u[:, 10] * s.elastic_mm
-        field = 2 * uniform(seed, _ELASTIC, (batch, *size, 3)) - 1
-        size = tuple(spline.shape[1] for spline in self._bias)
-        strength = happens(later[:, 0], s.bias_field_probability) * later[:, 1] * s.bias_field
-        kept = happens(later[:, 2:3], s.low_resolution_probability) * (between(later[:, 3:6], *s.low_resolution) - 1)
         gamma = happens(u[:, 11], s.gamma_probability) * between(u[:, 12], np.log(s.gamma[0]), np.log(s.gamma[1]))
         return Draw(
             matrix=matrix,
-            elastic=field * ops.reshape(amplitude, (batch, 1, 1, 1, 1)) * (free / self._spacing),
+            elastic=self._elastic_control(seed, happens(u[:, 9], s.elastic_probability) * u[:, 10]),
             swapped=mirror[:, 2] < 0,
-            bias_field=(2 * uniform(seed, _BIAS, (batch, *size)) - 1) * ops.reshape(strength, (batch, 1, 1, 1)),
+            bias_field=self._bias_control(seed, batch),
             gamma=ops.exp(gamma),
             contrast=1 + happens(u[:, 13], s.contrast_probability) * (between(u[:, 14], *s.contrast) - 1),
             brightness=happens(u[:, 15], s.brightness_probability) * s.brightness * (2 * u[:, 16] - 1),
             blur_sigma=happens(u[:, 20], s.blur_probability) * between(u[:, 21], *s.blur_sigma),
-            low_resolution=1 + kept * free,
+            low_resolution=self._kept(seed, batch),
             noise_sd=happens(u[:, 17], s.noise_probability) * s.noise_sd * u[:, 18],
             noise_start=ops.cast(u[:, 19] * (_NOISE_VALUES - 1), "int32"),
         )
@@ -199,6 +193,31 @@ class Augment:
             images = _when(ops.any(draw.noise_sd > 0), lambda x: x + self._white(draw, x.shape), images)
         return images
 
+    def _elastic_control(self, seed: KerasTensor, strength: KerasTensor) -> KerasTensor:
+        """Displacements at the control points; what the Plan switches off is not even drawn, here and below."""
+        spec, batch = self.spec, strength.shape[0]
+        size = (batch, *(weights.shape[1] for weights in self._elastic), 3)
+        if spec.elastic_probability == 0:
+            return ops.zeros(size)
+        amplitude = ops.reshape(strength * spec.elastic_mm, (batch, 1, 1, 1, 1))
+        return (2 * uniform(seed, _ELASTIC, size) - 1) * amplitude * (self._free / self._spacing)
+
+    def _bias_control(self, seed: KerasTensor, batch: int) -> KerasTensor:
+        spec, size = self.spec, (batch, *(weights.shape[1] for weights in self._bias))
+        if spec.bias_field_probability == 0:
+            return ops.zeros(size)
+        u = uniform(seed, _BIAS_STRENGTH, (batch, 2))
+        strength = happens(u[:, 0], spec.bias_field_probability) * u[:, 1] * spec.bias_field
+        return (2 * uniform(seed, _BIAS, size) - 1) * ops.reshape(strength, (batch, 1, 1, 1))
+
+    def _kept(self, seed: KerasTensor, batch: int) -> KerasTensor:
+        spec = self.spec
+        if spec.low_resolution_probability == 0:
+            return ops.ones((batch, 3))
+        u = uniform(seed, _LOW_RESOLUTION, (batch, 4))
+        less = between(u[:, 1:], *spec.low_resolution) - 1
+        return 1 + happens(u[:, :1], spec.low_resolution_probability) * less * self._free
+
     def _make(self, draw: Draw, pool: Pool, case: KerasTensor, centre: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
         """Like `sample`, the patches all together."""
         image, labels = self._read(draw, pool, case, centre)
@@ -218,14 +237,20 @@ class Augment:
 
         # What is only mirrored lies on whole voxels, where one value does instead of eight.
         signs = ops.stack([draw.matrix[:, axis, axis] for axis in range(3)], axis=1)
+        if not (self.spec.rotation_probability or self.spec.scale_probability or self.spec.elastic_probability):
+            image, labels = crop(pool, case, centre, signs, self.patch)
+            return image, self._sided(draw, ops.cast(labels, "uint8"))
         straight = ops.all(ops.abs(draw.matrix) == np.eye(3, dtype=np.float32))
         still = ops.logical_and(straight, ops.logical_not(ops.any(draw.elastic != 0)))
         image, labels = ops.cond(still, lambda: crop(pool, case, centre, signs, self.patch), between_voxels)
-        labels = ops.cast(labels, "uint8")
+        return image, self._sided(draw, ops.cast(labels, "uint8"))
+
+    def _sided(self, draw: Draw, labels: KerasTensor) -> KerasTensor:
+        """Label indices with lateral ones exchanged in patches that are mirrored along x."""
         if self._exchange is None or 2 not in self.spec.mirror_axes:
-            return image, labels
+            return labels
         exchanged = ops.take(ops.convert_to_tensor(self._exchange), ops.cast(labels, "int32"))
-        return image, ops.where(draw.swapped[:, None, None, None], exchanged, labels)
+        return ops.where(draw.swapped[:, None, None, None], exchanged, labels)
 
     def _bent(self, draw: Draw, points: Sequence[KerasTensor]) -> tuple[KerasTensor, ...]:
         field = spread(ops.transpose(draw.elastic, (0, 4, 1, 2, 3)), self._elastic)

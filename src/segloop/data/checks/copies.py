@@ -42,7 +42,8 @@ def copies(cases: Sequence[CaseFacts], apart: Apart) -> Iterator[Fault]:
 
 
 def _images(cases: Sequence[CaseFacts]) -> Iterator[Fault]:
-    for first, *others in _groups(cases, "image_digest"):
+    for group in _groups(cases, "image_digest"):
+        first, *others = sorted(group, key=_doubtful)
         for case in others:
             same = bool(case.label_digest) and case.label_digest == first.label_digest
             yield Finding(
@@ -58,7 +59,6 @@ def _images(cases: Sequence[CaseFacts]) -> Iterator[Fault]:
 def _label_maps(cases: Sequence[CaseFacts]) -> Iterator[Fault]:
     told = set[str]()
     for group in _groups(cases, "label_digest"):
-        # The one that has something else wrong is the copy; else nothing tells, and the first name counts.
         first, *others = sorted(group, key=_doubtful)
         for case in others:
             if case.image_digest and case.image_digest == first.image_digest:
@@ -82,6 +82,7 @@ def _label_maps(cases: Sequence[CaseFacts]) -> Iterator[Fault]:
 
 
 def _doubtful(case: CaseFacts) -> tuple[bool, bool, str]:
+    """Of two that are alike, the one that has something else wrong is the copy; else the first name counts."""
     return not case.image_digest, case.broken, case.id
 
 

@@ -297,7 +297,7 @@ IMAGES: dict[str, Kind] = {
     "near_duplicate": Kind(
         "error",
         "Two images are the same but for noise, scale or compression: one scan exported twice, or one patient twice.",
-        "Keep one of the two, or name the patient in `patients.csv`, so that both stay on one side of the split.",
+        "Keep one of the two, or name the patient in `groups.csv`, so that both stay on one side of the split.",
     ),
     "mixed_modalities": Kind(
         "error",
@@ -321,8 +321,8 @@ SPLIT: dict[str, Kind] = {
     "patient_in_two_folds": Kind(
         "error",
         "Images of one patient fall on two sides of the split, so that scores are too good.",
-        "Name the patient of each case in `patients.csv`; folds are then cut by patients.",
-        "writes `patients.csv`",
+        "Name the patient of each case in `groups.csv`; folds are then cut by patients.",
+        "writes `groups.csv`",
     ),
     "split_file": Kind(
         "error",

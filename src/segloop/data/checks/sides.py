@@ -24,6 +24,8 @@ _ENOUGH, _AGREED = 8, 0.9
 _VOTES = 3
 # How far from the middle of the image, as a share of it, a label lies when its side counts.
 _OFF_CENTRE = 0.1
+# Places that differ by more robust standard deviations, at least this share of the image each, are other places.
+_USUAL, _PLACE = 5.0, 0.03
 _AXES = ("left to right", "front to back", "bottom to top")
 
 
@@ -62,7 +64,10 @@ def side_faults(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterato
     """
     fitting = {case.id: case.margins for case in cases if case.margins is not None and not case.broken}
     flipped = set[str]()
+    known = {case.id: case for case in cases}
     for case_id, axis, agreed, total in mirrored_axes(fitting):
+        if not _usual_when_mirrored(known[case_id], axis, [known[other] for other in fitting]):
+            continue
         flipped.add(case_id)
         found, expected = f"fits better mirrored {_AXES[2 - axis]}", f"as it is, like {agreed} of {total} cases"
         yield Finding("flipped_label", found, expected).of(case_id)
@@ -79,6 +84,19 @@ def side_faults(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterato
         if fault.case not in told:
             told.add(fault.case)
             yield fault
+
+
+def _usual_when_mirrored(case: CaseFacts, axis: int, cases: Sequence[CaseFacts]) -> bool:
+    """Whether the labels, mirrored back, would lie where they lie in the other cases; a foreign mask would not."""
+    for value, label in case.labels.items():
+        places = np.array([other.labels[value].place for other in cases if value in other.labels])
+        middle = np.median(places, axis=0)
+        spread = np.maximum(1.4826 * np.median(np.abs(places - middle), axis=0), _PLACE)
+        back = np.asarray(label.place)
+        back[axis] = 1 - back[axis]
+        if (np.abs(back - middle) > _USUAL * spread).any():
+            return False
+    return True
 
 
 def _swapped(organ: str, left: int, right: int, cases: Sequence[CaseFacts]) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ from segloop.infer.mirror import LATERAL, exchanged
 from segloop.infer.window import axis_profiles
 from segloop.plan import Normalisation, Plan
 from segloop.prep.resample import SAME_SPACING
+from segloop.prep.values import LEAST_RANGE
 
 Tensor = Any
 """TensorFlow ships no types."""
@@ -218,7 +219,7 @@ def body(values: Tensor) -> Tensor:
     """True where a value belongs to the body and not to the air around it; `prep.values.body`."""
     low, high = tf.reduce_min(values), tf.reduce_max(values)
     bins = tf.cast(tf.minimum((values - low) * (np.float32(_BINS) / (high - low)), np.float32(_BINS - 1)), tf.int32)
-    bins = tf.where(high > low, bins, tf.zeros_like(bins))
+    bins = tf.where(high - low >= LEAST_RANGE, bins, tf.zeros_like(bins))
     # Counted by a comparison a level, which every converter knows; a level is one pass over the image.
     count = tf.stack([tf.reduce_sum(tf.cast(bins == level, tf.int32)) for level in range(_BINS)])
     count = tf.cast(count, tf.float64)
@@ -226,7 +227,7 @@ def body(values: Tensor) -> Tensor:
     dark, dark_sum = tf.cumsum(count)[:-1], tf.cumsum(count * level)[:-1]
     bright, bright_sum = tf.reduce_sum(count) - dark, tf.reduce_sum(count * level) - dark_sum
     likeness = dark_sum * tf.math.log(dark_sum / dark) + bright_sum * tf.math.log(bright_sum / bright)
-    return (bins > tf.argmax(likeness, output_type=tf.int32)) | (high <= low)
+    return (bins > tf.argmax(likeness, output_type=tf.int32)) | (high - low < LEAST_RANGE)
 
 
 def _percentile(ordered: Tensor, q: float) -> Tensor:

@@ -75,11 +75,11 @@ def test_an_empty_label_map_among_lesions_is_only_to_be_looked_at(tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pair") / "set"
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("three") / "set"
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
-    for number in range(2):
+    for number in range(3):
         image, label = kit.anatomy(number)
         files.write(Volume(kit.as_mr(image, number), kit.GRID), root / "imagesTr" / f"c{number}.nii")
         files.write(Labels(label, kit.GRID), root / "labelsTr" / f"c{number}.nii")
@@ -89,15 +89,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.sampled_from(["imagesTr", "labelsTr"]), st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255))))
-def test_whatever_bytes_a_file_holds_the_check_goes_on(pair: Path, folder: str, changes: list[tuple[int, int]]) -> None:
-    path = pair / folder / "c0.nii"
+def test_whatever_bytes_a_file_holds_the_check_goes_on(
+    three: Path, folder: str, changes: list[tuple[int, int]]
+) -> None:
+    path = three / folder / "c0.nii"
     good = path.read_bytes()
     content = bytearray(good)
     for place, value in changes:
         content[place] = value
     path.write_bytes(bytes(content))
     try:
-        faults = check(pair)
+        faults = check(three)
     finally:
         path.write_bytes(good)
     assert all(fault.case in ("c0", "") for fault in faults if fault.severity == "error")
