@@ -119,6 +119,11 @@ def _(root: Path) -> None:
     kit.describe(root, labels={"0": "background", **{str(n): s for n, s in names.items()}})
 
 
+@plant("exchanged_labels")
+def _(root: Path) -> None:
+    relabel(root, lambda label: np.array([0, 1, 2, 4, 3], np.uint8)[label])
+
+
 @plant("mirrored_case")
 def _(root: Path) -> None:
     image, label = kit.get(root, VICTIM)

@@ -25,6 +25,7 @@ from segloop.train.schedule import Schedule
 from segloop.train.team import Orders
 
 _REFIT_EVERY = 20
+_FIRST_SLOWER = 3
 _VALIDATION_SHARE = 0.02
 _CHECKPOINT_SHARE = 0.02
 _TOLD_EVERY_S = 1.0
@@ -107,7 +108,8 @@ class Pacing(keras.callbacks.Callback):  # type: ignore[misc]
         run, elapsed = self.run, self.run.elapsed_s()
         calibrated = run.schedule.total > 0
         if not calibrated or run.step % _REFIT_EVERY == 0:
-            run.clock = run.clock.at_pace(step_s)
+            # The very first step also tunes the kernels; what follows training will not be as slow as it.
+            run.clock = run.clock.at_pace(step_s / _FIRST_SLOWER if self._seen == 1 else step_s)
         if not run.clock.room(step_s if not calibrated else 0.0, elapsed):
             # Also with steps so slow that not even a few can be timed.
             run.schedule = run.schedule.ended(run.step)

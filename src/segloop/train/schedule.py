@@ -20,7 +20,7 @@ _EXPORT_S = 10.0
 _EXPORT_SHARE = 0.035
 _LARGEST_SHARE = 0.4
 _SELFTEST_IMAGES = 20
-_TRACINGS = 2.0
+_TRACINGS = 1.5
 
 
 @dataclass(frozen=True, slots=True)

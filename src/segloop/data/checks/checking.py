@@ -53,8 +53,9 @@ def check(
     stated = (found.ignore, plan.training.ignore_label if plan else None)
     ignored = frozenset(number for number in stated if number is not None)
     faults = [*found.faults, *(fault for case in cases for fault in case.faults)]
-    alike = [*image_faults(found, cases), *side_faults(found.labels, cases)]
-    faults += alike
+    of_images, of_sides = list(image_faults(found, cases)), list(side_faults(found.labels, cases))
+    faults += [*of_images, *of_sides]
+    explained = {fault.case for fault in [*of_images, *(f for f in of_sides if f.severity == "error")]}
     faults += copies(cases, apart(folds))
     faults += [*test_images(found), *around(found), *patient_faults(found, folds)]
     if plan is not None:
@@ -62,7 +63,7 @@ def check(
     faults += label_faults(
         found,
         cases,
-        explained={fault.case for fault in alike},
+        explained=explained,
         ignored=ignored,
     )
     return ordered(faults)

@@ -261,6 +261,11 @@ LABELS: dict[str, Kind] = {
         "Labels named by their side lie on the wrong side of each other.",
         "Exchange the two numbers, or correct the image's orientation: find out which of the two is wrong.",
     ),
+    "exchanged_labels": Kind(
+        "error",
+        "Two labels lie in each other's place, compared with all other cases: their numbers are exchanged.",
+        "Exchange the two numbers in this label map.",
+    ),
     "mirrored_case": Kind(
         "error",
         "The labels lie to each other as in a mirror, compared with all other cases: a wrong orientation.",

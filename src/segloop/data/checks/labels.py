@@ -9,8 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from segloop.data.checks.facts import SPECK_VOXELS, CaseFacts, LabelFacts
+from segloop.data.checks.facts import SPECK_VOXELS, CaseFacts
 from segloop.data.checks.faults import Fault, Finding
+from segloop.data.checks.foreign import foreign_masks
 from segloop.data.checks.images import is_photograph
 from segloop.data.checks.kinds import Severity
 from segloop.data.checks.survey import Survey
@@ -18,13 +19,8 @@ from segloop.data.terms import label_spec
 
 _WHITE = 255
 _RARE = 0.1
-_FEW, _ENOUGH, _MANY = 5, 6, 10
+_FEW, _MANY = 5, 10
 
-# Robust standard deviations beyond which a case is unlike the others in one respect. Real sets reach 4.8 in one and 2.8
-# in a second.
-_UNLIKE, _UTTERLY_UNLIKE = 6.0, 10.0
-# A median absolute deviation is no smaller than this, or chance would look like a fault in very uniform data.
-_FLOORS = {"size": 0.25, "place": 0.05, "brightness": 0.08, "parts": 0.5}
 _ON_AIR, _OTHERS_ON_AIR = 0.5, 0.1
 
 
@@ -51,7 +47,7 @@ def label_faults(
     # Where 0 does not occur, numbers are shifted, and a label is what the others call background.
     full = [case for case in comparable if case.labels and 0 in (case.values or ())]
     belonging = full
-    for strange in (_on_air, partial(_foreign, names)):
+    for strange in (_on_air, partial(foreign_masks, names)):
         faults = list(strange(belonging))
         yield from faults
         told = {fault.case for fault in faults}
@@ -136,45 +132,3 @@ def _on_air(cases: Sequence[CaseFacts]) -> Iterator[Fault]:
         if len(others) >= _FEW - 1 and share > _ON_AIR and np.quantile(others, 0.9) < _OTHERS_ON_AIR:
             found, expected = f"{share:.0%} of the label on background", f"{np.median(others):.0%}"
             yield Finding("label_on_air", found, expected).of(case_id)
-
-
-def _foreign(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterator[Fault]:
-    """Labels that are unlike those of all other cases in two respects, or utterly so in one."""
-    told = set[str]()
-    for value, name in names.items():
-        holders = [case for case in cases if value in case.labels]
-        if len(holders) < _ENOUGH:
-            continue
-        respects = [_respects(case.labels[value]) for case in holders]
-        table = np.array([[v for values in respect.values() for v in values] for respect in respects])
-        floors = np.array([_FLOORS[key] for key, values in respects[0].items() for _ in values])
-        middle = np.median(table, axis=0)
-        spread = np.maximum(1.4826 * np.median(np.abs(table - middle), axis=0), floors)
-        away = np.abs(table - middle) / spread
-        owner = [key for key, values in respects[0].items() for _ in values]
-        for case, own, distances in zip(holders, table, away, strict=True):
-            worst = {key: max(d for d, k in zip(distances, owner, strict=True) if k == key) for key in _FLOORS}
-            unlike = [key for key, distance in worst.items() if distance > _UNLIKE]
-            if case.id in told or not (len(unlike) > 1 or max(worst.values()) > _UTTERLY_UNLIKE):
-                continue
-            told.add(case.id)
-            severity: Severity = "error" if len(unlike) > 1 else "warning"
-            cause = f"{name} is unlike that of the other cases in {' and '.join(unlike)}."
-            finding = Finding("foreign_mask", _words(own), _words(middle), severity=severity, cause=cause)
-            yield finding.of(case.id)
-
-
-def _respects(label: LabelFacts) -> dict[str, list[float]]:
-    """What a label is compared in; logarithms where ratios count."""
-    return {
-        "size": [float(np.log(label.volume_ml))],
-        "place": list(label.place),
-        "brightness": [0.5 if label.rank is None else label.rank],
-        "parts": [float(np.log(label.components))],
-    }
-
-
-def _words(values: np.ndarray) -> str:
-    size, z, y, x, rank, parts = values.tolist()
-    place = f"at {z:.0%}, {y:.0%}, {x:.0%} of z, y, x"
-    return f"{np.exp(size):.4g} ml {place}, brighter than {rank:.0%} of the image, {np.exp(parts):.0f} parts"

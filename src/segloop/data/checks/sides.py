@@ -11,6 +11,7 @@ import numpy as np
 from segloop.data.checks.facts import CaseFacts
 from segloop.data.checks.faults import Fault, Finding
 from segloop.data.checks.images import is_photograph
+from segloop.data.checks.kinds import Severity
 from segloop.data.checks.symmetry import mirrored_axes
 from segloop.data.terms import words
 
@@ -66,7 +67,7 @@ def side_faults(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterato
     flipped = set[str]()
     known = {case.id: case for case in cases}
     for case_id, axis, agreed, total in mirrored_axes(fitting):
-        if not _usual_when_mirrored(known[case_id], axis, [known[other] for other in fitting]):
+        if not _in_place(known[case_id], [known[other] for other in fitting], axis=axis):
             continue
         flipped.add(case_id)
         found, expected = f"fits better mirrored {_AXES[2 - axis]}", f"as it is, like {agreed} of {total} cases"
@@ -86,15 +87,19 @@ def side_faults(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterato
             yield fault
 
 
-def _usual_when_mirrored(case: CaseFacts, axis: int, cases: Sequence[CaseFacts]) -> bool:
-    """Whether the labels, mirrored back, would lie where they lie in the other cases; a foreign mask would not."""
+def _in_place(
+    case: CaseFacts, cases: Sequence[CaseFacts], *, axis: int | None = None, numbers: Mapping[int, int] | None = None
+) -> bool:
+    """Whether the labels would lie where they lie in other cases, mirrored along an axis or with numbers exchanged."""
     for value, label in case.labels.items():
-        places = np.array([other.labels[value].place for other in cases if value in other.labels])
+        meant = (numbers or {}).get(value, value)
+        places = np.array([other.labels[meant].place for other in cases if meant in other.labels])
         middle = np.median(places, axis=0)
         spread = np.maximum(1.4826 * np.median(np.abs(places - middle), axis=0), _PLACE)
-        back = np.asarray(label.place)
-        back[axis] = 1 - back[axis]
-        if (np.abs(back - middle) > _USUAL * spread).any():
+        place = np.asarray(label.place)
+        if axis is not None:
+            place[axis] = 1 - place[axis]
+        if (np.abs(place - middle) > _USUAL * spread).any():
             return False
     return True
 
@@ -119,15 +124,28 @@ def _swapped(organ: str, left: int, right: int, cases: Sequence[CaseFacts]) -> I
 
 def _mirrored(numbers: Sequence[int], names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterator[Fault]:
     """Relations that nearly all cases agree on; a pair of labels tells more than one label's side of the image."""
+    known = {case.id: case for case in cases}
     for i, first in enumerate(numbers):
         for second in numbers[i + 1 :]:
             both = [case for case in cases if first in case.labels and second in case.labels]
-            relations = {case.id: _relation(case, first, second) for case in both}
-            yield from _against(relations, _BESIDE, f"{names[first]} to {names[second]}", certain=True)
+            for case_id, axis, expected in _against({c.id: _relation(c, first, second) for c in both}, _BESIDE):
+                found = f"{names[first]} to {names[second]}: the other way round, {_AXES[axis]}"
+                kind, severity = _reason(known[case_id], cases, axis, (first, second))
+                yield Finding(kind, found, expected, severity=severity).of(case_id)
     for number in numbers:
         holders = [case for case in cases if number in case.labels]
-        offsets = {case.id: _offset(case, number) for case in holders}
-        yield from _against(offsets, _OFF_CENTRE, f"{names[number]} in the image", certain=False)
+        for case_id, axis, expected in _against({c.id: _offset(c, number) for c in holders}, _OFF_CENTRE):
+            found = f"{names[number]} in the image: the other way round, {_AXES[axis]}"
+            yield Finding("mirrored_case", found, expected, severity="warning").of(case_id)
+
+
+def _reason(case: CaseFacts, cases: Sequence[CaseFacts], axis: int, pair: tuple[int, int]) -> tuple[str, Severity]:
+    """What explains that two labels lie the other way round; where nothing does, they are of another kind."""
+    if _in_place(case, cases, axis=2 - axis):
+        return "mirrored_case", "error"
+    if _in_place(case, cases, numbers={pair[0]: pair[1], pair[1]: pair[0]}):
+        return "exchanged_labels", "error"
+    return "mirrored_case", "warning"
 
 
 def _relation(case: CaseFacts, first: int, second: int) -> np.ndarray:
@@ -140,14 +158,12 @@ def _offset(case: CaseFacts, number: int) -> np.ndarray:
     return np.asarray(case.labels[number].place)[::-1] - 0.5
 
 
-def _against(relations: Mapping[str, np.ndarray], clear: float, what: str, *, certain: bool) -> Iterator[Fault]:
-    for axis, words_for_it in enumerate(_AXES):
+def _against(relations: Mapping[str, np.ndarray], clear: float) -> Iterator[tuple[str, int, str]]:
+    """Cases in which a relation along x, y or z of LPS is against that of nearly all; the axis, and how many they are."""
+    for axis in range(3):
         signs = {case: np.sign(r[axis]) for case, r in relations.items() if abs(r[axis]) > clear}
         for way in (1, -1):
             against = [case for case, sign in signs.items() if sign == -way]
             agreed = len(signs) - len(against)
-            if against and agreed >= _ENOUGH and agreed >= _AGREED * len(signs) and agreed > len(relations) / 2:
-                for case in against:
-                    found = f"{what}: the other way round, {words_for_it}"
-                    expected = f"as in {agreed} of {len(signs)} cases"
-                    yield Finding("mirrored_case", found, expected, severity="error" if certain else "warning").of(case)
+            if agreed >= _ENOUGH and agreed >= _AGREED * len(signs) and agreed > len(relations) / 2:
+                yield from ((case, axis, f"as in {agreed} of {len(signs)} cases") for case in against)
