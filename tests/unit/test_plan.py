@@ -70,3 +70,12 @@ def test_a_file_that_is_no_plan_is_unreadable(tmp_path):
 def test_a_two_dimensional_plan_has_one_slice(plan):
     with pytest.raises(PlanError):
         plan.changed({"network.dims": 2})
+
+
+def test_label_shares_are_as_many_as_labels_and_not_all_nothing(plan):
+    count = len(plan.labels)
+    assert plan.changed({"training.label_shares": [1.0] * count}).training.label_shares == (1.0,) * count
+    with pytest.raises(PlanError, match="as many numbers as labels"):
+        plan.changed({"training.label_shares": [1.0] * (count + 1)})
+    with pytest.raises(PlanError, match="above 0"):
+        plan.changed({"training.label_shares": [0.0] * count})

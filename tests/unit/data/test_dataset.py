@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segloop.data import Dataset, split
+from segloop.data import Dataset, fingerprint, split
 from segloop.errors import GeometryMismatch, InputError
 from segloop.io import files
 from segloop.volume import Geometry, Labels, Volume
@@ -237,3 +237,35 @@ def test_a_subset_keeps_all_but_the_cases(tmp_path: Path) -> None:
     assert part.labels == dataset.labels
     with pytest.raises(InputError, match="no case 'c_9'"):
         dataset.subset(["c_9"])
+
+
+def test_a_number_to_ignore_may_occur_and_is_no_label(tmp_path: Path) -> None:
+    dataset = Dataset.load(write_decathlon(tmp_path / "set", document={"labels": {"liver": 1, "ignore": 2}}))
+    assert dataset.label_names == {1: "liver"}
+    assert dataset.ignore_label == 2
+    _, labels = dataset.read(dataset.cases[0])
+    assert set(np.unique(labels.array)) == {0, 1, 2}
+    facts = fingerprint(dataset)
+    assert facts.ignore_label == 2
+    assert [label.spec.value for label in facts.labels] == [1]
+    # Values of what nobody could tell say nothing about the label.
+    inside = np.concatenate([v.array[m.array == 1] for v, m in map(dataset.read, dataset.cases)])
+    assert facts.intensities[0].mean == pytest.approx(inside.mean(), rel=1e-5)
+
+
+def test_regions_of_a_dataset_are_one_output_each(tmp_path: Path) -> None:
+    named = {"labels": {"both": [1, 2], "inner": 2}, "regions_class_order": [1, 2]}
+    dataset = Dataset.load(write_decathlon(tmp_path / "set", document=named))
+    assert [(r.name, r.labels, r.paints) for r in dataset.regions] == [("both", (1, 2), 1), ("inner", (2,), 2)]
+    assert dataset.label_names == {1: "both without inner", 2: "inner"}
+    facts = fingerprint(dataset)
+    assert (facts.regions, facts.outputs) == (dataset.regions, 2)
+
+
+def test_white_may_be_what_is_to_be_ignored(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "set", "images/{}.png", "masks/{}.png", (0, 1, 255))
+    (root / "dataset.json").write_text(json.dumps({"labels": {"vessel": 1, "ignore": 255}}), "utf-8")
+    dataset = Dataset.load(root)
+    assert not dataset.white_is_one
+    _, labels = dataset.read(dataset.cases[0])
+    assert set(np.unique(labels.array)) == {0, 1, 255}

@@ -159,7 +159,7 @@ def _offset(case: CaseFacts, number: int) -> np.ndarray:
 
 
 def _against(relations: Mapping[str, np.ndarray], clear: float) -> Iterator[tuple[str, int, str]]:
-    """Cases in which a relation along x, y or z of LPS is against nearly all others; the axis, and how many they are."""
+    """Cases in which a relation along x, y or z of LPS is against nearly all others; the axis, and how many."""
     for axis in range(3):
         signs = {case: np.sign(r[axis]) for case, r in relations.items() if abs(r[axis]) > clear}
         for way in (1, -1):
