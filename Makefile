@@ -4,6 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 LOCKS := requirements/build.lock requirements/cpu.lock requirements/dev.lock pyproject.toml scripts/setup.sh
 QUICK := not long and not peer and not chaos
+# A test process needs up to 3 GB.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -25,7 +27,7 @@ demo: $(VENV)/.run-stamp ## The whole loop on a phantom study. KEEP=1 stays up; 
 	    $(if $(STUDY),--study "$(STUDY)") $(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/.dev-stamp ## The tests that any machine can run, and a list of what was skipped
-	@$(PY) -m pytest -m "$(QUICK)"
+	@$(PY) -m pytest -m "$(QUICK)" -n $(JOBS) --dist loadfile
 	@echo "Left to make test-all: tests marked long, peer (outside programs) and chaos (killed processes)."
 
 test-all: lint ## After make test: lint, and the long, peer and chaos tests

@@ -15,7 +15,7 @@ from segloop.errors import InputError
 from segloop.infer import Bundle, load_network
 from segloop.infer.artefacts import export_artefact
 from segloop.infer.engine import segment
-from segloop.infer.runtimes.openvino import load_openvino
+from segloop.infer.runtimes.openvino import openvino_core
 from segloop.infer.runtimes.tensorflow import TensorFlow
 from segloop.volume import Geometry, Volume
 
@@ -134,8 +134,7 @@ def test_an_openvino_graph_gives_the_same_labels(name, tmp_path):
     bundle, volumes = tiny_models.export(tmp_path / "bundle", dims, channels, **changes), _volumes(dims, channels)
     folder, artefact = export_artefact(bundle, tmp_path / "graph", "openvino")
     assert any("Nothing is refused" in sentence for sentence in artefact.leaves)
-    openvino = load_openvino()
-    graph = openvino.Core().compile_model(str(folder / "segloop.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    graph = openvino_core().compile_model(str(folder / "segloop.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     given = _inputs(volumes)
     for n, volume in enumerate(volumes):
         answer = graph({key: given[f"{key}{n}"] for key in ("voxels", "spacing_mm", "direction")})

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from segloop.cli import main
 from segloop.io import files
@@ -138,10 +139,11 @@ def test_label_map_of_another_shape(capsys, tmp_path):
 def test_more_than_one_fitting_series_lists_them(capsys, crop, tmp_path):
     second = crop / "second"
     second.mkdir()
+    series = generate_uid()
     for number, path in enumerate(slices(crop)):
         dataset = pydicom.dcmread(path)
-        dataset.SeriesInstanceUID += ".7"
-        dataset.SOPInstanceUID += ".7"
+        dataset.SeriesInstanceUID = series
+        dataset.SOPInstanceUID = generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.save_as(second / f"{number}.dcm")
     status, error = run(capsys, crop, tmp_path / "out")

@@ -201,12 +201,12 @@ def _half(plan: Plan, network: keras.Model) -> Weights:
 
 def _write_graph(network: keras.Model, path: Path) -> None:
     """The network for OpenVINO, sizes left open, weights in float16."""
-    from segloop.infer.runtimes.openvino import load_openvino
+    from segloop.infer.runtimes.openvino import load_openvino, openvino_core
     from segloop.infer.runtimes.tensorflow import require_backend
 
     require_backend()
     openvino = load_openvino()
     with TemporaryDirectory() as folder:
         network.export(folder, format="tf_saved_model", verbose=False)
-        graph = openvino.Core().read_model(folder)
+        graph = openvino_core().read_model(folder)
         openvino.save_model(graph, str(path), compress_to_fp16=True)

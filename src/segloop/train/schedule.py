@@ -20,7 +20,6 @@ _EXPORT_S = 10.0
 _EXPORT_SHARE = 0.035
 _LARGEST_SHARE = 0.4
 _SELFTEST_IMAGES = 20
-_TRACINGS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +107,9 @@ def reserve_s(budget_s: float, tracing_s: float = 0.0) -> float:
 
     Args:
         budget_s: All of it.
-        tracing_s: What tracing the step took; the export traces the network again, and converts it.
+        tracing_s: What tracing the step took; export, which traces the network again and converts it, takes as long.
     """
-    return min(max(_EXPORT_S, _EXPORT_SHARE * budget_s, _TRACINGS * tracing_s), _LARGEST_SHARE * budget_s)
+    return min(max(_EXPORT_S, _EXPORT_SHARE * budget_s, tracing_s), _LARGEST_SHARE * budget_s)
 
 
 def finishing_steps(held: int, batch: int) -> float:

@@ -44,7 +44,7 @@ def test_finite_leaves_other_values_alone():
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_bar_stays_on_one_line_of_the_terminal(columns, capsys, monkeypatch):
     monkeypatch.setattr(Console, "interactive", True)
-    monkeypatch.setattr(module.shutil, "get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setattr(module.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((columns, 24)))
     console = Console()
     monkeypatch.setattr(console, "_started", time.monotonic() - 10)
     scores = ", ".join(

@@ -102,7 +102,7 @@ def test_a_short_budget_keeps_most_of_itself_for_training() -> None:
 def test_a_machine_that_traces_slowly_keeps_more_back() -> None:
     clock = Clock(900, reserve_s(900))
     assert clock.traced(3.0) == clock
-    assert clock.traced(40.0).reserve_s == 60
+    assert clock.traced(40.0).reserve_s == 40
     assert clock.traced(500.0).reserve_s == 360
     assert Clock().traced(40.0).training_s == inf
 

@@ -36,8 +36,8 @@ class _Strange(NamedTuple):
 def foreign_masks(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Iterator[Fault]:
     """Cases with a label that is unlike all others in two respects, or utterly so in one.
 
-    It is a warning where one label is unlike in one respect only, or where the image shows so much more or less than
-    the others that its labels must lie elsewhere.
+    It is a warning where size, brightness or parts alone are unlike, which disease may make so, or where the image
+    shows so much more or less than the others that its labels must lie elsewhere.
 
     Args:
         names: Label numbers and names.
@@ -50,7 +50,7 @@ def foreign_masks(names: Mapping[int, str], cases: Sequence[CaseFacts]) -> Itera
     view = _other_view(cases)
     for case_id, labels in strange.items():
         respects = {respect for label in labels for respect in label.unlike}
-        sure = any(len(label.unlike) > 1 for label in labels) or sum(bool(label.utterly) for label in labels) > 1
+        sure = any(len(label.unlike) > 1 or "place" in label.utterly for label in labels)
         if case_id in view and not respects & {"size", "parts"}:
             sure = False
         severity: Severity = "error" if sure else "warning"

@@ -10,7 +10,7 @@ import tensorflow as tf
 from segloop.infer.artefacts.graph import Tensor
 from segloop.infer.artefacts.saved_model import Pipeline
 from segloop.infer.bundle import Bundle, load_network
-from segloop.infer.runtimes.openvino import load_openvino
+from segloop.infer.runtimes.openvino import load_openvino, openvino_core
 
 
 def write_openvino(bundle: Bundle, folder: Path) -> None:
@@ -30,6 +30,6 @@ def write_openvino(bundle: Bundle, folder: Path) -> None:
     openvino = load_openvino()
     with TemporaryDirectory() as saved:
         tf.saved_model.save(pipeline, saved, signatures={"serving_default": pipeline.functions()["serving_default"]})
-        graph = openvino.Core().read_model(saved)
+        graph = openvino_core().read_model(saved)
         folder.mkdir(parents=True, exist_ok=True)
         openvino.save_model(graph, str(folder / "segloop.xml"), compress_to_fp16=False)

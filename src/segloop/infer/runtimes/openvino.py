@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,17 @@ def load_openvino() -> Any:
     return openvino
 
 
+@cache
+def openvino_core() -> Any:
+    """The process' one `openvino.Core`, never released.
+
+    Its CPU plugin gives the thread that loads it a stack for signal handlers, and takes that away with itself. Of two
+    plugins released in the order they were made, the second one puts back the first one's, which is gone: the next
+    SIGTERM would end the process with a segmentation fault instead of its handler.
+    """
+    return load_openvino().Core()
+
+
 class OpenVino:
     """A bundle's graph, compiled for each input shape when it first comes; the last few are kept.
 
@@ -47,7 +59,7 @@ class OpenVino:
     name = "openvino"
 
     def __init__(self, bundle: Bundle) -> None:
-        self._core = load_openvino().Core()
+        self._core = openvino_core()
         self.precision = (
             "bfloat16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"
         )
