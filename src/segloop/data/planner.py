@@ -15,7 +15,7 @@ from jaxtyping import Integer
 
 from segloop.data.fingerprint import Fingerprint
 from segloop.data.reasons import about_cascade, about_coverage, about_size
-from segloop.data.rules import mirroring, normalisation, post, series_rule
+from segloop.data.rules import Axis, mirroring, normalisation, post, series_rule
 from segloop.data.sizing import COVERED, Budget, Fit, Need, fit_coarser, fit_network
 from segloop.data.teaching import augmentation, foreground, loss
 from segloop.errors import PlanError
@@ -34,6 +34,8 @@ _ANISOTROPIC_PERCENTILE = 10.0
 _FEWEST_SLICES = 5
 # A network normalises over what it sees: far beyond its training patch, a window is closer to what it learnt.
 _WHOLE_PATCHES = 4
+# Mirroring along three axes would be eight passes for one answer.
+_MOST_PASSES = 4
 
 
 def make_plan(
@@ -80,7 +82,7 @@ def make_plan(
     )
     augmented, why_augmented = augmentation(facts, axes, pairs, dims=chosen, spacing_mm=spacing, guided=grid.guided)
     focus, why_focus = foreground(facts, TrainingSpec().foreground_fraction)
-    inference, why_inference = _inference(shapes, fit.patch, fit.network)
+    inference, why_inference = _inference(shapes, fit.patch, fit.network, axes)
     cleaning, why_post = post(facts)
     return Plan(
         name=name or facts.name.lower(),
@@ -229,7 +231,9 @@ def _shapes_at(facts: Fingerprint, spacing: Vector | None) -> Integer[np.ndarray
     return np.asarray(np.maximum(voxels, 1), dtype=int)
 
 
-def _inference(shapes: np.ndarray, patch: Shape, spec: NetworkSpec) -> tuple[InferenceSpec, list[str]]:
+def _inference(
+    shapes: np.ndarray, patch: Shape, spec: NetworkSpec, axes: tuple[Axis, ...]
+) -> tuple[InferenceSpec, list[str]]:
     padded = np.ceil(shapes / np.array(spec.divisor)).astype(int) * np.array(spec.divisor)
     if spec.dims == 2:
         padded[:, 0] = 1
@@ -240,7 +244,13 @@ def _inference(shapes: np.ndarray, patch: Shape, spec: NetworkSpec) -> tuple[Inf
             f"Inference on whole images: the largest has {largest:,} voxels, at most {_WHOLE_PATCHES} patches of the "
             "training, so the network still sees what it learnt on."
         )
-        return InferenceSpec(mode="whole", patch=patch, whole_voxels=bound), [why]
+        if not axes or 2 ** len(axes) > _MOST_PASSES:
+            return InferenceSpec(mode="whole", patch=patch, whole_voxels=bound), [why]
+        again = (
+            f"Each image is also segmented mirrored along {' and '.join('zyx'[axis] for axis in axes)}, and the "
+            "answers averaged: they err in different places, and a further pass over so small an image costs little."
+        )
+        return InferenceSpec(mode="whole", patch=patch, whole_voxels=bound, mirror_axes=axes), [why, again]
     why = (
         f"Inference by a sliding window of one patch: the largest image has {largest:,} voxels, more than "
         f"{_WHOLE_PATCHES} training patches."

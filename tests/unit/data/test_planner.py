@@ -27,6 +27,13 @@ def test_a_hippocampus_crop_gets_the_measured_network() -> None:
     assert plan.network.features == (16, 32, 64, 128)
     assert plan.network.divisor == (8, 8, 8)
     assert plan.inference.mode == "whole"
+    assert plan.inference.mirror_axes == plan.training.augmentation.mirror_axes == (2,)
+
+
+def test_what_is_seen_through_windows_is_not_seen_mirrored_unless_asked() -> None:
+    plan = make_plan(facts(((400, 512, 512),)))
+    assert (plan.inference.mode, plan.inference.mirror_axes) == ("window", ())
+    assert plan.training.augmentation.mirror_axes
 
 
 def test_the_shipped_hippocampus_model_would_be_planned_the_same_today(shared_data: Callable[[str], Path]) -> None:
