@@ -53,12 +53,17 @@ def main() -> None:
                 self.train_step(next(self.dataloader_train))
                 self.steps += 1
             self.seconds = time.monotonic() - started
+            for loader in (self.dataloader_train, self.dataloader_val):
+                if hasattr(loader, "_finish"):  # background processes
+                    loader._finish()
             self.save_checkpoint(str(Path(self.output_folder, "checkpoint_final.pth")))
 
     plans = json.loads((prepared / "nnUNetPlans.json").read_text("utf-8"))
+    plans["continue_training"] = False  # as nnU-Net's own command sets it
     dataset = json.loads((prepared / "dataset.json").read_text("utf-8"))
     trainer = Timed(plans, "3d_fullres", spec["fold"], dataset, device=torch.device("cpu"))
     trainer.run_training()
+    trainer.set_deep_supervision_enabled(False)
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     folder = work / "results" / name / "Timed__nnUNetPlans__3d_fullres"
     predictor.manual_initialization(
