@@ -2,8 +2,9 @@
 
     python _torch_step.py SPEC.json
 
-Builds the network that SPEC.json describes and then, for each line on standard input holding a number of steps and a
-layout (`contiguous` or `channels_last`), does them and prints their seconds as a JSON list.
+Builds the network that SPEC.json describes and then, for each line on standard input holding a number of steps, a
+layout (`contiguous` or `channels_last`) and a precision (`float32` or `bfloat16`), does them and prints their seconds
+as a JSON list.
 """
 
 from __future__ import annotations
@@ -93,13 +94,13 @@ def main() -> None:
     image = torch.randn(spec["batch"], spec["network"]["channels"], *spec["patch"])
     labels = torch.randint(0, spec["network"]["classes"], (spec["batch"], *spec["patch"]))
     for line in sys.stdin:
-        steps, layout = line.split()
+        steps, layout, precision = line.split()
         model, optimizer, memory = sides[layout]
         batch = image.to(memory_format=memory)
         seconds = []
         for _ in range(int(steps)):
             started = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=spec["bfloat16"]):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 outputs = model(batch)
             loss = loss_of(outputs, labels, spec["network"]["classes"])
             optimizer.zero_grad(set_to_none=True)
