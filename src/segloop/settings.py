@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -69,9 +70,11 @@ class StudySettings(Frozen):
 
     Attributes:
         quiet_seconds: Seconds without a new instance after which a study is processed.
+        uneven_slices: Whether a series with slices at varying distances is refused, or resampled with a warning.
     """
 
     quiet_seconds: float = Field(default=30.0, ge=0.0)
+    uneven_slices: Literal["refuse", "resample"] = "refuse"
 
 
 class DatabaseSettings(Frozen):
@@ -139,22 +142,45 @@ class Destination(Frozen):
 
     Attributes:
         name: How logs and pages call it.
-        kind: `dicom` sends by C-STORE; `folder` writes files.
+        kind: `dicom` sends by C-STORE, `stow` by STOW-RS; `folder` writes files; `hl7` sends ORU^R01 over MLLP, `fhir`
+            a transaction; `webhook` tells that there is a result.
         aet: Called AE title (`dicom`).
-        host: Address (`dicom`).
-        port: TCP port (`dicom`).
+        host: Address (`dicom`, `hl7`).
+        port: TCP port (`dicom`, `hl7`).
         folder: Folder (`folder`).
+        url: Base address (`fhir`, `stow`) or address (`webhook`).
+        tls: Whether to speak TLS (`hl7`); web addresses say so themselves.
+        ca: PEM file of the authorities that may vouch for the peer; None takes the system's.
+        certificate: PEM file by which we prove who we are; None proves nothing.
+        certificate_key: PEM file of its key.
+        token_file: File whose text is sent as bearer token (`fhir`, `stow`) or signs the body (`webhook`).
+        plaintext: `accepted by NAME on YYYY-MM-DD`, for `hl7` and web addresses beyond loopback without TLS.
+        application: Receiving application, MSH-5 (`hl7`).
+        facility: Receiving facility, MSH-6 (`hl7`).
+        patient_system: URI of the patient numbers' namespace on the server (`fhir`); empty sends a logical reference.
+        timeout_seconds: Longest wait for an answer.
         gate: `draft` sends results as they are made; a gate on approval comes with the review page.
         attempts: Deliveries tried, with growing pauses, before the job is shown as undelivered.
         retry_seconds: First pause; each further one is twice as long, up to an hour.
     """
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
-    kind: Literal["dicom", "folder"]
+    kind: Literal["dicom", "folder", "hl7", "fhir", "stow", "webhook"]
     aet: AETitle = "ANY-SCP"
     host: str = "127.0.0.1"
     port: int = Field(default=104, ge=1, le=65535)
     folder: Path | None = None
+    url: str = Field(default="", pattern=r"^(https?://[^\s/@?#]+[^\s@?#]*)?$")
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    token_file: Path | None = None
+    plaintext: str = Field(default="", pattern=f"^$|{_PLAINTEXT}")
+    application: str = ""
+    facility: str = ""
+    patient_system: str = Field(default="", pattern=r"^[^\s|]*$")
+    timeout_seconds: float = Field(default=60.0, gt=0)
     gate: Literal["draft"] = "draft"
     attempts: int = Field(default=24, ge=1)
     retry_seconds: float = Field(default=2.0, gt=0)
@@ -163,7 +189,50 @@ class Destination(Frozen):
     def _complete(self) -> Destination:
         if self.kind == "folder" and self.folder is None:
             raise ValueError(f"destination {self.name!r} is of kind 'folder' and needs folder = \"…\"")
+        if self.kind in ("fhir", "stow", "webhook") and not self.url:
+            raise ValueError(f'destination {self.name!r} is of kind {self.kind!r} and needs url = "https://…"')
+        if self.tls and self.kind != "hl7":
+            raise ValueError(f"destination {self.name!r}: tls is for kind 'hl7'; this version sends DICOM without TLS")
+        if self.kind == "hl7" and "port" not in self.model_fields_set:
+            raise ValueError(f"destination {self.name!r} is of kind 'hl7' and needs port = …")
+        if self.kind != "dicom" and self.is_open and not self.plaintext:
+            raise ValueError(
+                f"destination {self.name!r} is beyond loopback and not encrypted: it needs "
+                f"{'tls = true' if self.kind == 'hl7' else 'an https address'}, or "
+                'plaintext = "accepted by NAME on YYYY-MM-DD"'
+            )
         return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether results would cross a network unencrypted."""
+        if self.kind == "folder":
+            return False
+        if self.kind in ("dicom", "hl7"):
+            return not self.tls and not is_loopback(self.host)
+        return not self.url.startswith("https:") and not is_loopback(urlsplit(self.url).hostname or "")
+
+
+class OrderSettings(Frozen):
+    """Orders taken in as HL7 (ORM^O01, OMI^O23), so that results name the order they answer.
+
+    Attributes:
+        host: Address that is listened on.
+        port: TCP port; None takes no orders, 0 takes a free port.
+        certificate: PEM file of our certificate; beyond loopback it or `plaintext` is needed.
+        certificate_key: PEM file of its key.
+        ca: PEM file of the authorities of senders' certificates; None asks for none.
+        plaintext: `accepted by NAME on YYYY-MM-DD`.
+        timeout_seconds: Longest silence of a sender before its connection is closed.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    ca: Path | None = None
+    plaintext: str = Field(default="", pattern=f"^$|{_PLAINTEXT}")
+    timeout_seconds: float = Field(default=600.0, gt=0)
 
 
 class When(Frozen):
@@ -212,6 +281,7 @@ class Settings(Frozen):
     study: StudySettings = StudySettings()
     models: ModelSettings = ModelSettings()
     report: ReportSettings = ReportSettings()
+    orders: OrderSettings = OrderSettings()
     training: TrainingSettings = TrainingSettings()
     peer: tuple[Peer, ...] = ()
     destination: tuple[Destination, ...] = ()
@@ -236,6 +306,9 @@ class Settings(Frozen):
                 f"node.host is {self.node.host!r}: beyond loopback DICOM needs TLS, which this version lacks, or a "
                 '[[peer]] with plaintext = "accepted by NAME on YYYY-MM-DD" for each sender'
             )
+        encrypted = self.orders.certificate is not None or self.orders.plaintext
+        if self.orders.port is not None and not is_loopback(self.orders.host) and not encrypted:
+            raise ValueError("orders.host is beyond loopback: set orders.certificate or orders.plaintext")
         for goal in self.destination:
             if goal.kind == "dicom" and not is_loopback(goal.host) and not self.accepts_plaintext(goal.aet, goal.host):
                 raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from segloop.errors import InputError
-from segloop.plan import Frozen
+from segloop.plan import Frozen, UnevenSlices
 from segloop.store import READABLE, write_whole
 
 Record = TypeVar("Record", bound=Frozen)
@@ -34,6 +34,8 @@ class StudyTask(Frozen):
         runtime: `auto`, `tensorflow` or `openvino`.
         language: Of the report.
         paper: Of the report.
+        uneven_slices: Whether a series with slices at varying distances is refused, or resampled with a warning.
+        rtstruct: Whether an RTSTRUCT is written beside the SEG.
         explain: Number of a label whose Seg-Grad-CAM the report shows; None for none. Needs TensorFlow.
     """
 
@@ -46,12 +48,18 @@ class StudyTask(Frozen):
     runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
     language: Literal["en", "zh-CN"] = "en"
     paper: Literal["a4", "letter"] = "a4"
+    uneven_slices: UnevenSlices = "refuse"
+    rtstruct: bool = False
     explain: int | None = None
 
     @property
     def settings_digest(self) -> str:
         """SHA-256 of what shapes the results besides the images and the model."""
-        asked = [] if self.explain is None else [self.explain]
+        asked: list[object] = [] if self.explain is None else [self.explain]
+        if self.uneven_slices != "refuse":
+            asked.append(self.uneven_slices)
+        if self.rtstruct:
+            asked.append("rtstruct")
         text = json.dumps([self.language, self.paper, self.runtime, *asked])
         return hashlib.sha256(text.encode()).hexdigest()
 

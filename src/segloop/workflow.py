@@ -93,7 +93,9 @@ def select(task: StudyTask) -> None:
     """Choose exactly one series by the model's rule, and fix what this version of the study consists of."""
     bundle = Registry(task.registry).load(task.model)
     with dicom.opened(task.source, task.files) as found:
-        selection = dicom.select(dicom.scan_files(found), bundle.plan.inputs, task.series_uid)
+        selection = dicom.select(
+            dicom.scan_files(found, uneven=task.uneven_slices), bundle.plan.inputs, task.series_uid
+        )
         chosen = selection.chosen
         chosen.require_linkable()
         record = SelectionRecord(
@@ -120,12 +122,12 @@ def infer(task: StudyTask) -> None:
     """Read the voxels and find the labels; nothing in this step knows whose they are."""
     with _chosen(task) as (_, series):
         started = time.perf_counter()
-        volume = dicom.read_series(series)
+        volume = dicom.read_series(series, Registry(task.registry).load(task.model).plan.reading)
         read = time.perf_counter() - started
     segmenter = segmenter_for(task)
     prediction = segmenter(volume)
     files.write(prediction.labels, task.out / LABELS)
-    warnings = (*prediction.warnings, *_explain(task, segmenter, volume, prediction.labels))
+    warnings = (*series.warnings, *prediction.warnings, *_explain(task, segmenter, volume, prediction.labels))
     record = InferenceRecord(
         runtime=prediction.runtime,
         precision=prediction.precision,
@@ -143,7 +145,7 @@ def findings(task: StudyTask) -> None:
     inference = read_record(InferenceRecord, task.out / "inference.json")
     labels = files.read_labels(task.out / LABELS, bundle.plan.label_names)
     with _chosen(task) as (selection, series):
-        measured = measure_labels(labels, dicom.read_series(series), bundle.plan.labels)
+        measured = measure_labels(labels, dicom.read_series(series, bundle.plan.reading), bundle.plan.labels)
     measured = with_intervals(measured, bundle.manifest.intervals)
     model = report.ModelStamp(
         name=bundle.manifest.name,
@@ -168,13 +170,14 @@ def objects(task: StudyTask) -> None:
         written = report.write_all(
             found,
             labels,
-            dicom.read_series(series),
+            dicom.read_series(series, Registry(task.registry).load(task.model).plan.reading),
             series,
             selection.key,
             task.out,
             language=task.language,
             paper=task.paper,
             heat=_heat(task),
+            rtstruct=task.rtstruct,
         )
     model = found.model
     seconds = {**inference.seconds, "report": time.perf_counter() - started}
@@ -243,7 +246,7 @@ def _chosen(task: StudyTask) -> Iterator[tuple[SelectionRecord, dicom.SeriesRef]
     """The series that `select` fixed, checked to be byte for byte the same."""
     selection = read_record(SelectionRecord, task.out / "selection.json")
     with dicom.opened(task.source, selection.files) as found:
-        (series,) = dicom.scan_files(found)
+        (series,) = dicom.scan_files(found, uneven=task.uneven_slices)
         if study_key(dicom.digests(series), selection.bundle_digest, task.settings_digest) != selection.key:
             raise InputError(
                 "The study's files, the model or the settings changed while the study was being processed.",

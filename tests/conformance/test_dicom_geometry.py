@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from segloop.errors import InputError, SegloopError
+from segloop.errors import InputError
 from segloop.io import dicom, files
 from segloop.plan import SeriesRule
-from segloop.volume import Volume
+from segloop.volume import Labels, Volume
 
 GOOD = (
     "generic-sagittal",
@@ -28,10 +27,10 @@ GOOD = (
     "bad-slice-count",
 )
 BAD = {
-    "bad-gantry-tilt": "geometry.gantry_tilt",
     "bad-not-a-volume": "geometry.nonuniform_spacing",
     "bad-slice-increment-a": "geometry.missing_slices",
 }
+TILTED = "bad-gantry-tilt"
 CROP_RULE = SeriesRule(
     modalities=("MR",), spacing_mm=((0.6, 1.6), (0.6, 1.6)), extent_mm=((15, 95),) * 3, min_slices=10
 )
@@ -77,9 +76,39 @@ def test_unusable_series_is_refused_by_name(shared_data, name):
     assert caught.value.code == BAD[name]
 
 
+def test_a_tilted_gantry_is_sheared_back_into_place(shared_data):
+    """Every voxel inside lies where its source slice's header puts it, and a mask returns to the very pixels."""
+    series = only_image(shared_data("dicom-geometry") / TILTED)
+    assert series.warnings == ("slices_sheared",)
+    volume = dicom.read_series(series)
+    assert volume.geometry.direction[0] == pytest.approx(np.cross([1, 0, 0], [0, 0.97, -0.242]), abs=1e-3)
+    for k, file in enumerate(series.files):
+        header = pydicom.dcmread(file.path)
+        down = np.array(header.ImageOrientationPatient[3:])
+        index = np.array([[r, c] for r in range(40, 480, 55) for c in range(40, 480, 55)])
+        points = (
+            np.array(header.ImagePositionPatient)
+            + index[:, :1] * header.PixelSpacing[0] * down
+            + index[:, 1:] * header.PixelSpacing[1] * np.array(header.ImageOrientationPatient[:3])
+        )
+        z, y, x = volume.geometry.to_index(points).T
+        assert np.abs(z - k).max() < 1e-3
+        low, share = np.floor(y).astype(int), y - np.floor(y)
+        found = (1 - share) * volume.array[k, low, np.rint(x).astype(int)]
+        found += share * volume.array[k, low + 1, np.rint(x).astype(int)]
+        # Interpolated there and back: no further from the source than its neighbours on the column.
+        stored = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
+        around = np.stack([stored[index[:, 0] + d, index[:, 1]] for d in (-1, 0, 1)])
+        assert (found >= around.min(axis=0) - 1).all()
+        assert (found <= around.max(axis=0) + 1).all()
+    drawn = np.random.default_rng(0).integers(0, 4, series.regrid.source).astype(np.uint8)
+    back = series.regrid.to_source(Labels(series.regrid.labels(drawn), volume.geometry))
+    assert (back == drawn).all()
+
+
 def test_every_bad_series_here_is_judged(shared_data):
     present = {p.name for p in shared_data("dicom-geometry").iterdir() if p.name.startswith("bad-")}
-    assert present <= {*GOOD, *BAD}
+    assert present <= {*GOOD, *BAD, TILTED}
 
 
 @pytest.mark.parametrize(
@@ -149,37 +178,6 @@ def _centred(image: Volume) -> np.ndarray:
     starts = [(n - m) // 2 for n, m in zip(array.shape, size, strict=True)]
     middle = array[tuple(slice(s, s + m) for s, m in zip(starts, size, strict=True))]
     return (middle - middle.mean()) / middle.std()
-
-
-def test_lossless_encodings_decode_alike(shared_data):
-    folder = shared_data("dicom-zoo") / "transfer-syntax"
-    for reference, others in (("wg04_CT2_UNC", ("J2KR", "JLSL", "JPLL", "RLE")), ("MR_small", ())):
-        truth = dicom.read_series(only_image(folder / f"{reference}.dcm"))
-        same = [folder / f"wg04_CT2_{kind}.dcm" for kind in others] or [
-            folder / f"MR_small_{kind}.dcm"
-            for kind in ("RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded")
-        ]
-        for path in same:
-            require_same(dicom.read_series(only_image(path)), truth, 0)
-
-
-def test_a_zoo_of_odd_files_is_read_or_refused_quickly(shared_data, capfd):
-    """No file crashes the reader or makes a library print what it found."""
-    # Processor time, because other work on the machine is not this reader's fault.
-    started, read, refused = time.process_time(), [], {}
-    for path in sorted(p for p in shared_data("dicom-zoo").rglob("*") if p.is_file()):
-        try:
-            read.append(dicom.read_series(dicom.scan(path)[0]))
-        except SegloopError as fault:
-            refused[path.name] = fault.code
-    assert time.process_time() - started < 10
-    assert len(read) >= 30
-    assert refused["MR_truncated.dcm"] == "input.unreadable"
-    assert refused["DICOMDIR"] == "input.not_an_image"
-    assert refused["rtstruct.dcm"] == "input.not_an_image"
-    assert refused["test-SR.dcm"] == "input.not_an_image"
-    assert refused["US-PAL-8-10x-echo.dcm"] == "geometry.invalid"
-    assert capfd.readouterr() == ("", "")
 
 
 def test_a_folder_of_many_patients_is_refused(shared_data):

@@ -56,6 +56,9 @@ for kind in kinds:
 print(json.dumps(found))
 """
 
+ERODING = 10
+"""Two numbers each: Hausdorff and clDice, the last two, are made of erosions."""
+
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
@@ -72,7 +75,9 @@ def test_both_backends_agree() -> None:
         )
         answers[backend] = json.loads(done.stdout.strip().splitlines()[-1])
     assert len(answers["jax"]) == 14
-    for ours, theirs in zip(answers["jax"], answers["tensorflow"], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+    for number, (ours, theirs) in enumerate(zip(answers["jax"], answers["tensorflow"], strict=True)):
+        assert ours[0] == pytest.approx(theirs[0], rel=1e-4)
+        # Of equal voxels in an erosion TensorFlow gives the whole slope to one, JAX a part to each.
+        assert ours[1] == pytest.approx(theirs[1], rel=0.05 if number >= ERODING else 1e-4)
     *_, before, after = (value for value, _ in answers["jax"])
     assert after > before

@@ -196,8 +196,10 @@ def test_a_whole_study_picks_the_crop_and_says_why_not_the_others(
     require_peer: Callable[[str], Path],
 ) -> None:
     storescu(require_peer(STORESCU), service.ports.dicom, shared_data(CROP) / "Study3")
-    kit.wait(lambda: any(j.state in (JobState.DONE, JobState.FAILED) for j in service.store.jobs()), 240)
-    (job,) = service.store.jobs()
+    # A sender that pauses gets a result of what came so far, and then one of everything.
+    kit.wait(lambda: httpx.get(f"{service.page}metrics").text.count("segloop_open_studies 0") == 1, 60)
+    kit.wait(lambda: all(j.state in (JobState.DONE, JobState.FAILED) for j in service.store.jobs()), 240)
+    job = service.store.jobs()[0]
     assert (job.state, job.code) == (JobState.DONE, "")
     base = service.page.rstrip("/")
     result = httpx.get(f"{base}/api/v1/jobs/{job.key}/files/result.json").json()

@@ -62,6 +62,16 @@ def test_file_and_variables(tmp_path: Path) -> None:
         ({"destination": [{"name": "a", "kind": "fax"}]}, "kind"),
         ({"destination": [{"name": "a", "kind": "dicom"}, {"name": "a", "kind": "dicom"}]}, "repeat"),
         ({"rule": [{"model": "m", "destinations": ["nowhere"]}]}, "nowhere"),
+        ({"destination": [{"name": "a", "kind": "hl7"}]}, "port"),
+        ({"orders": {"port": 2576, "host": "0.0.0.0"}}, "orders.certificate"),
+        ({"destination": [{"name": "a", "kind": "hl7", "port": 2575, "host": "his.example"}]}, "tls = true"),
+        ({"destination": [{"name": "a", "kind": "dicom", "tls": True}]}, "tls"),
+        ({"destination": [{"name": "a", "kind": "fhir"}]}, "url"),
+        ({"destination": [{"name": "a", "kind": "fhir", "url": "http://his.example/r4"}]}, "https"),
+        ({"destination": [{"name": "a", "kind": "stow", "url": "http://10.0.0.5/dicom-web"}]}, "https"),
+        ({"destination": [{"name": "a", "kind": "webhook", "url": "http://u:p@127.0.0.1/"}]}, "url"),
+        ({"destination": [{"name": "a", "kind": "webhook", "url": "file:///etc/passwd"}]}, "url"),
+        ({"destination": [{"name": "a", "kind": "fhir", "url": "http://h.example", "plaintext": "yes"}]}, "plaintext"),
         ({"database": {"url": "postgresql://x"}}, "database.url"),
     ],
 )
@@ -70,6 +80,21 @@ def test_a_fault_is_named(document: dict[str, object], mentions: str) -> None:
         Settings.parse(document)
     assert caught.value.code == "usage"
     assert mentions in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("goal", "is_open"),
+    [
+        ({"kind": "hl7", "port": 1, "host": "his.example", "tls": True}, False),
+        ({"kind": "hl7", "port": 1, "host": "::1"}, False),
+        ({"kind": "hl7", "port": 1, "host": "his.example", "plaintext": "accepted by Dr Roe on 2026-11-22"}, True),
+        ({"kind": "fhir", "url": "https://his.example/r4"}, False),
+        ({"kind": "fhir", "url": "http://[::1]:8080/r4"}, False),
+        ({"kind": "stow", "url": "http://his.example", "plaintext": "accepted by Dr Roe on 2026-11-22"}, True),
+    ],
+)
+def test_results_leave_encrypted_or_by_somebodys_word(goal: dict[str, object], is_open: bool) -> None:
+    assert Destination.model_validate({"name": "a", **goal}).is_open is is_open
 
 
 @pytest.mark.parametrize("name", ["SEGLOOP_NODES__PORT", "SEGLOOP_PORT"])

@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "explain": "where the network looked, and how sure it is",
     "export": "a bundle as an artefact that servers and devices run by themselves",
     "convert": "any image or DICOM series to a volume file",
+    "deidentify": "copies of DICOM files that name nobody",
     "phantom": "a DICOM study with exactly known volumes",
     "send": "send DICOM files to a peer",
     "serve": "DICOM node, work list and jobs",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segloop.data import series
 from segloop.data.groups import with_groups
 from segloop.data.layouts import LAYOUTS, Case, find
 from segloop.data.terms import label_spec
@@ -72,7 +73,7 @@ class Dataset:
             white = set(names) == {1} and found.ignore != _WHITE and _WHITE in _values(found.cases[0].label)
         first = found.cases[0]
         name = re.sub(r"[^\w.-]+", "-", found.name).strip("-") or "dataset"
-        image = files.read(first.images[0]).array
+        image = (series.read_image(first.slices) if first.slices else files.read(first.images[0])).array
         channels = len(first.images) * (image.shape[3] if image.ndim == 4 else 1)
         labels = tuple(label_spec(value, text, found.name) for value, text in names.items())
         cases = with_groups(root, found.cases)
@@ -135,7 +136,9 @@ class Dataset:
         return volume, replace(labels, geometry=volume.geometry)
 
     def digest(self, case: Case) -> str:
-        """SHA-256 (hex) of the image file's bytes; where there are several channel files, of their digests in order."""
+        """SHA-256 (hex) of the image file's bytes; of several (channels, slices) that of their digests."""
+        if case.slices:
+            return series.digest(case.slices)
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in case.images]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -144,7 +147,7 @@ class Dataset:
         return split([case.id for case in self.cases], folds, seed, {case.id: case.patient for case in self.cases})
 
     def _read_image(self, case: Case) -> Volume:
-        parts = [files.read(path) for path in case.images]
+        parts = [series.read_image(case.slices)] if case.slices else [files.read(path) for path in case.images]
         first = parts[0]
         for path, part in zip(case.images[1:], parts[1:], strict=True):
             first.geometry.require_same_grid(
@@ -165,6 +168,8 @@ class Dataset:
 
     def _read_labels(self, case: Case) -> Labels:
         names = self.label_names
+        if case.slices:
+            return series.read_labels(case.label, case.slices, names)
         allowed = names if self.ignore_label is None else {**names, self.ignore_label: "ignore"}
         labels = files.read_labels(case.label, {**allowed, _WHITE: _FOREGROUND} if self.white_is_one else allowed)
         array = labels.array

@@ -1,7 +1,8 @@
 """The folder layouts a dataset may have, each turned into the same list of cases.
 
-Three are understood: Medical Segmentation Decathlon and nnU-Net raw (`dataset.json`, `imagesTr`, `labelsTr`), an image
-folder with a mask folder beside it, and one flat folder where a suffix marks the mask. Nothing is guessed beyond them.
+Four are understood: Medical Segmentation Decathlon and nnU-Net raw (`dataset.json`, `imagesTr`, `labelsTr`), an image
+folder with a mask folder beside it, one flat folder where a suffix marks the mask, and DICOM series with SEG or
+RTSTRUCT. Nothing is guessed beyond them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from segloop.plan import Region
 LAYOUTS = (
     "a Medical Segmentation Decathlon or nnU-Net folder (dataset.json, imagesTr, labelsTr), "
     "a folder with images/ (or image/) and masks/ (or mask/, labels/, label/) of the same file names, "
-    "or one folder of NAME.png with NAME_mask.png (or _label, _seg, _1stHO)"
+    "one folder of NAME.png with NAME_mask.png (or _label, _seg, _1stHO), "
+    "or a folder of DICOM series, each with one SEG or RTSTRUCT that refers to it"
 )
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations")
@@ -49,6 +51,7 @@ class Case:
         label: The label map's file.
         patient: Who it shows; cases of one patient never fall on two sides of a split. The case itself unless known.
         site: Where it was acquired; empty unless the dataset says so.
+        slices: The files of the DICOM series that the image is, of which `images` holds the first; empty for others.
     """
 
     id: str
@@ -56,6 +59,7 @@ class Case:
     label: Path
     patient: str
     site: str = ""
+    slices: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ def find(root: Path) -> Found:
         return _image_folder(root, *pair)
     if any(mask_stem(path) for path in image_files(root)):
         return _flat_folder(root)
+    if is_series_folder(root):
+        return _series_folder(root)
     listing = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())[:8]
     raise InputError(
         f"The folder {root.name} is in no known layout; it holds {', '.join(listing)}. Expected {LAYOUTS}.",
@@ -108,6 +114,37 @@ def find(root: Path) -> Found:
         found=listing,
         expected=LAYOUTS,
         hint="Move the files into one of these layouts, or convert them with `segloop convert`.",
+    )
+
+
+def is_series_folder(root: Path) -> bool:
+    """Whether DICOM series with SEG or RTSTRUCT lie below a folder that is in no other layout."""
+    from segloop.data.series import has_segmentations
+
+    return root.is_dir() and has_segmentations(root)
+
+
+def _series_folder(root: Path) -> Found:
+    from segloop.data.series import find_cases
+
+    path = root / "dataset.json"
+    document = _read_document(path) if path.is_file() else {}
+    meant = naming(document, root) if "labels" in document else Naming({})
+    if meant.ignore is not None or meant.regions:
+        raise InputError(
+            f"{root.name}/dataset.json names regions or a number to ignore; DICOM segmentations have neither.",
+            code="dataset.invalid",
+            found="ignore" if meant.ignore is not None else "regions",
+            expected="one number for each segment or structure",
+            hint="Convert the series and their segmentations with `segloop convert` first.",
+        )
+    found = find_cases(root, meant.labels)
+    return Found(
+        name=str(document.get("name") or root.name),
+        labels=found.labels,
+        cases=found.cases,
+        licence=str(document.get("licence") or document.get("license") or ""),
+        modality=found.modality,
     )
 
 

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from segloop.plan import Range, SeriesRule
+from dataclasses import dataclass
+
+from segloop.plan import Plane, Range, SeriesRule
 from segloop.volume import CANONICAL, Geometry, Reorientation
 
 # Headers and affines round, so a range's ends are met within a thousandth.
 _ROUNDING = 1e-3
+
+
+_PLANES: dict[str, Plane] = {
+    "S": "axial",
+    "I": "axial",
+    "P": "coronal",
+    "A": "coronal",
+    "L": "sagittal",
+    "R": "sagittal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the headers of a DICOM series state beyond its grid and description.
+
+    Attributes:
+        body_part: BodyPartExamined; empty where not stated.
+        contrast: Whether a contrast agent is stated.
+        derived: Whether its images were computed from others.
+        slice_thickness_mm: SliceThickness; None where not stated.
+    """
+
+    body_part: str = ""
+    contrast: bool = False
+    derived: bool = False
+    slice_thickness_mm: float | None = None
 
 
 def matches(
@@ -15,6 +44,7 @@ def matches(
     modality: str = "",
     description: str | None = None,
     channels: int = 1,
+    stated: Stated | None = None,
 ) -> tuple[str, ...]:
     """Why an image does not fit a rule, one clause per reason; empty when it fits.
 
@@ -27,6 +57,7 @@ def matches(
         modality: DICOM modality.
         description: SeriesDescription; an empty one contains no word.
         channels: 3 for colour.
+        stated: What else the headers state; None where the input is not DICOM.
 
     >>> matches(SeriesRule(modalities=("MR",)), None, modality="CT")
     ('its modality is CT, not MR',)
@@ -37,11 +68,30 @@ def matches(
     words = rule.description_contains
     if words and description is not None and not any(word.casefold() in description.casefold() for word in words):
         reasons.append(f"its description {description!r} contains none of {', '.join(map(repr, words))}")
+    banned = [word for word in rule.description_excludes if description and word.casefold() in description.casefold()]
+    if banned:
+        reasons.append(f"its description {description!r} contains {', '.join(map(repr, banned))}")
+    if stated is not None:
+        reasons += _header_reasons(rule, stated)
     if channels != rule.channels:
         reasons.append(f"it has {channels} channel(s) per voxel, not {rule.channels}")
     if geometry is not None:
         reasons += _grid_reasons(rule, geometry)
     return tuple(reasons)
+
+
+def _header_reasons(rule: SeriesRule, stated: Stated) -> list[str]:
+    reasons: list[str] = []
+    if rule.body_parts and stated.body_part and stated.body_part.upper() not in {p.upper() for p in rule.body_parts}:
+        reasons.append(f"its body part is {stated.body_part}, not {' or '.join(rule.body_parts)}")
+    if rule.contrast is not None and rule.contrast != stated.contrast:
+        reasons.append("it states no contrast agent" if rule.contrast else "it states a contrast agent")
+    if rule.original_only and stated.derived:
+        reasons.append("its images are derived from others")
+    thickness = stated.slice_thickness_mm
+    if rule.slice_thickness_mm is not None and thickness and not _inside(thickness, rule.slice_thickness_mm):
+        reasons.append(f"its slices are {thickness:.3g} mm thick, outside {_text(rule.slice_thickness_mm)} mm")
+    return reasons
 
 
 def _grid_reasons(rule: SeriesRule, geometry: Geometry) -> list[str]:
@@ -50,6 +100,11 @@ def _grid_reasons(rule: SeriesRule, geometry: Geometry) -> list[str]:
     # The slices are the array's first axis as read, whichever way they lie.
     if geometry.shape[0] < rule.min_slices:
         reasons.append(f"it has {geometry.shape[0]} slice(s), fewer than {rule.min_slices}")
+    if rule.max_slices is not None and geometry.shape[0] > rule.max_slices:
+        reasons.append(f"it has {geometry.shape[0]} slices, more than {rule.max_slices}")
+    plane = _PLANES[geometry.axis_codes[0]]
+    if rule.planes and plane not in rule.planes:
+        reasons.append(f"its slices are {plane}, not {' or '.join(rule.planes)}")
     if rule.spacing_mm is not None:
         # A single slice has no measured distance along z.
         spacing = sorted(geometry.spacing_mm if geometry.shape[0] > 1 else geometry.spacing_mm[1:])

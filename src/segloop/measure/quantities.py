@@ -16,6 +16,8 @@ class Quantity(StrEnum):
     VOLUME = "volume"
     LONGEST_DIAMETER = "longest_diameter"
     PERPENDICULAR_DIAMETER = "perpendicular_diameter"
+    LONGEST_DIAMETER_3D = "longest_diameter_3d"
+    PERPENDICULAR_DIAMETER_3D = "perpendicular_diameter_3d"
     MEAN_INTENSITY = "mean_intensity"
     SD_INTENSITY = "sd_intensity"
     SURFACE = "surface"

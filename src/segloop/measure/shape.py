@@ -11,12 +11,14 @@ from jaxtyping import Bool, Float, Integer
 
 from segloop.measure.diameters import diameters
 from segloop.measure.quantities import Measurement, Quantity
+from segloop.measure.surface import extents, surface_mm2
 from segloop.plan import LabelSpec
-from segloop.volume import Geometry, Labels, Volume
+from segloop.volume import Geometry, Labels, Vector, Volume
 
 Mask = Bool[np.ndarray, "z y x"]
 Box = tuple[slice, slice, slice]
 
+_IN_PLANE = (Quantity.LONGEST_DIAMETER, Quantity.PERPENDICULAR_DIAMETER)
 _UNITS = {"CT": "HU", "PT": "SUV"}
 
 
@@ -25,9 +27,10 @@ def measure_labels(
 ) -> tuple[Measurement, ...]:
     """Every label's measurements, and those of its parts where parts are counted.
 
-    Whole label (component 0): volume, then longest and perpendicular diameter (but not of a label counted in parts: a
-    line from one lesion to another measures neither), then mean and standard deviation of the intensities. Parts
-    (26-connected, from large to small; those of one size by position) have volume and diameters.
+    Whole label (component 0): volume and surface, then the diameters, longest and perpendicular, in the plane of a
+    slice and in space (but not of a label counted in parts: a line from one lesion to another measures neither), then
+    mean and standard deviation of the intensities. Parts (26-connected, from large to small; those of one size by
+    position) have volume, surface and diameters.
 
     Args:
         labels: Label map in the geometry of the source, whose slices (axis 0) diameters are taken in.
@@ -35,7 +38,8 @@ def measure_labels(
         specs: The labels to measure; those of `labels.names`, none counted in parts, when None.
 
     Returns:
-        A label that does not occur has the volume 0.0 and nothing else. A part of one voxel has the diameter 0.0, from
+        A label that does not occur has the volume 0.0 and nothing else. An image of one slice has no surface and no
+        diameters in space. A part of one voxel has the diameter 0.0, from
         centre to centre, and no perpendicular one.
 
     Raises:
@@ -45,16 +49,17 @@ def measure_labels(
         image.geometry.require_same_grid(labels.geometry, "Image and label map to be measured")
     chosen = specs if specs is not None else [LabelSpec(value=v, name=n) for v, n in sorted(labels.names.items())]
     found: list[Measurement] = []
+    solid = labels.geometry.shape[0] > 1
     for spec in chosen:
         mask = labels.array == spec.value
-        found += _measure(spec, 0, mask, labels.geometry)
+        found += _measure(spec, 0, mask, labels.geometry, solid)
         if not mask.any():
             continue
         if image is not None and image.array.ndim == 3:
             found += _intensities(spec, image.array[mask], _UNITS.get(image.modality, ""))
         if spec.components:
             for number, (box, part) in enumerate(parts(mask), start=1):
-                found += _measure(spec, number, part, _cropped(labels.geometry, box))
+                found += _measure(spec, number, part, _cropped(labels.geometry, box), solid)
     return tuple(found)
 
 
@@ -79,7 +84,7 @@ def _cropped(geometry: Geometry, box: Box) -> Geometry:
     return replace(geometry, shape=(z, y, x), origin_mm=(ox, oy, oz))
 
 
-def _measure(spec: LabelSpec, component: int, mask: Mask, geometry: Geometry) -> list[Measurement]:
+def _measure(spec: LabelSpec, component: int, mask: Mask, geometry: Geometry, solid: bool) -> list[Measurement]:
     voxels = int(np.count_nonzero(mask))
     volume = Measurement(
         label=spec.value,
@@ -89,24 +94,29 @@ def _measure(spec: LabelSpec, component: int, mask: Mask, geometry: Geometry) ->
         value=voxels * geometry.voxel_ml,
         unit="ml",
     )
-    several = spec.components and component == 0
-    lines = None if several else diameters(mask, geometry)
-    if lines is None:
+    if not voxels:
         return [volume]
-    kinds = (Quantity.LONGEST_DIAMETER, Quantity.PERPENDICULAR_DIAMETER)
+    found: list[tuple[Quantity, float, str, tuple[Vector, ...]]] = []
+    if solid:
+        found.append((Quantity.SURFACE, surface_mm2(mask, geometry), "mm2", ()))
+    if component or not spec.components:
+        found += [(kind, length, "mm", ends) for kind, length, ends in _distances(mask, geometry, solid)]
     return [volume] + [
-        Measurement(
-            label=spec.value,
-            name=spec.name,
-            component=component,
-            quantity=kind,
-            value=line.length_mm,
-            unit="mm",
-            points_mm=line.points_mm,
-        )
-        for kind, line in zip(kinds, lines, strict=True)
-        if line is not None
+        volume.model_copy(update={"quantity": kind, "value": value, "unit": unit, "points_mm": ends})
+        for kind, value, unit, ends in found
     ]
+
+
+def _distances(mask: Mask, geometry: Geometry, solid: bool) -> Iterator[tuple[Quantity, float, tuple[Vector, ...]]]:
+    """Diameters of one part in mm with their ends: in the plane of its slices, and in space."""
+    for kind, line in zip(_IN_PLANE, diameters(mask, geometry) or (), strict=False):
+        if line is not None:
+            yield kind, line.length_mm, line.points_mm
+    across = extents(mask, geometry) if solid else None
+    if across is not None:
+        longest, width = across
+        yield Quantity.LONGEST_DIAMETER_3D, longest.length_mm, longest.points_mm
+        yield Quantity.PERPENDICULAR_DIAMETER_3D, width, ()
 
 
 def _intensities(spec: LabelSpec, values: Float[np.ndarray, " n"], unit: str) -> list[Measurement]:

@@ -15,6 +15,8 @@ from segloop.volume import CANONICAL, Shape
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Spacing = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 Range = tuple[float, float]
+UnevenSlices = Literal["refuse", "resample"]
+Plane = Literal["axial", "coronal", "sagittal"]
 Encoder = Literal["resnet50", "efficientnetv2-b0", "efficientnetv2-s", "convnext-tiny"]
 
 ENCODER_FEATURES: dict[Encoder, int] = {
@@ -72,7 +74,14 @@ class SeriesRule(Frozen):
     Attributes:
         modalities: DICOM modalities; checked only where the input states one.
         description_contains: Words of which one must stand in SeriesDescription, case ignored (DICOM only).
+        description_excludes: Words of which none may stand there.
+        body_parts: Values of BodyPartExamined, case ignored; checked only where the input states one.
+        planes: Planes of the patient that the slices may lie closest to.
+        contrast: Whether a contrast agent must be stated (True) or must not be (False); None for either (DICOM only).
+        original_only: Refuse derived series such as reformations, projections and secondary captures (DICOM only).
+        slice_thickness_mm: Lowest and highest SliceThickness; checked only where the input states one.
         min_slices: Fewest slices.
+        max_slices: Most slices.
         spacing_mm: Lowest and highest spacing of the finest and of the coarsest axis: `((lo, hi), (lo, hi))`.
         extent_mm: Lowest and highest field of view along z, y, x of the *canonical* orientation.
         channels: Channels of the image.
@@ -80,10 +89,30 @@ class SeriesRule(Frozen):
 
     modalities: tuple[str, ...] = ()
     description_contains: tuple[str, ...] = ()
+    description_excludes: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    planes: tuple[Plane, ...] = ()
+    contrast: bool | None = None
+    original_only: bool = False
+    slice_thickness_mm: Range | None = None
     min_slices: int = Field(default=1, ge=1)
+    max_slices: int | None = Field(default=None, ge=1)
     spacing_mm: tuple[Range, Range] | None = None
     extent_mm: tuple[Range, Range, Range] | None = None
     channels: int = Field(default=1, ge=1)
+
+
+class ReadingSpec(Frozen):
+    """What the values of a DICOM series are turned into as they are read; other files hold what they hold.
+
+    Attributes:
+        pet: `stored` keeps the unit of the series; `suv-bw` gives the standardised uptake value by body weight.
+        display: Whether values are taken through the header's VOI LUT or window, to what a viewer shows: 0 (black) to 1
+            (white).
+    """
+
+    pet: Literal["stored", "suv-bw"] = "stored"
+    display: bool = False
 
 
 class Normalisation(Frozen):

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from segloop.errors import InputError, PlanError
 from segloop.plan.learning import TrainingSpec
-from segloop.plan.parts import Frozen, LabelSpec, NetworkSpec, PreparationSpec, SeriesRule
+from segloop.plan.parts import Frozen, LabelSpec, NetworkSpec, PreparationSpec, ReadingSpec, SeriesRule
 from segloop.plan.results import InferenceSpec, PostSpec, Region
 
 SCHEMA = 1
@@ -31,6 +31,7 @@ class Plan(Frozen):
     regions: tuple[Region, ...] = ()
     """Overlapping labels: when given, the network has one sigmoid output for each instead of a softmax over labels."""
     inputs: SeriesRule = SeriesRule()
+    reading: ReadingSpec = ReadingSpec()
     preparation: PreparationSpec = PreparationSpec()
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec = TrainingSpec()

@@ -15,12 +15,16 @@ from pydantic import AwareDatetime, Field
 
 from segloop import __version__
 from segloop.errors import InputError
+from segloop.measure.cutoff import cut_off
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.plan import Frozen, LabelSpec
 from segloop.volume import Labels
 
 EMPTY_RESULT = "empty_result"
 """Warning of a study in which no label was found at all."""
+
+CUT_OFF = "cut_off"
+"""Warning of a study in which a label reaches the edge of the image; `Findings.cut_off` says which."""
 
 NOT_EXPLAINED = "not_explained"
 """Warning of a study in which the label to be explained was not found."""
@@ -77,6 +81,7 @@ class Findings(Frozen):
         model: What made the mask.
         labels: The model's labels, found or not.
         present: Numbers of the labels that occur in the mask.
+        cut_off: Numbers of those that reach the edge of the image, so that their measurements are lower bounds.
         measurements: As `measure_labels` gives them.
         warnings: Stable codes, such as `empty_result`, or plain sentences.
         created: When the result was made; every date in every object is this one, in its own time zone.
@@ -88,6 +93,7 @@ class Findings(Frozen):
     model: ModelStamp
     labels: tuple[LabelSpec, ...] = Field(min_length=1)
     present: tuple[int, ...]
+    cut_off: tuple[int, ...] = ()
     measurements: tuple[Measurement, ...]
     warnings: tuple[str, ...] = ()
     created: AwareDatetime
@@ -129,7 +135,8 @@ def collect(
         specs: The model's labels.
         model: What made the mask.
         created: When; with a time zone.
-        warnings: Of the steps before. `empty_result` is added when no label occurs.
+        warnings: Of the steps before. `empty_result` is added when no label occurs, `cut_off` when one reaches the
+            edge.
         research_use: See `Findings`.
 
     Raises:
@@ -147,10 +154,14 @@ def collect(
     said = list(dict.fromkeys(warnings))
     if not present and EMPTY_RESULT not in said:
         said.append(EMPTY_RESULT)
+    cut = cut_off(labels)
+    if cut and CUT_OFF not in said:
+        said.append(CUT_OFF)
     return Findings(
         model=model,
         labels=tuple(specs),
         present=tuple(present),
+        cut_off=cut,
         measurements=tuple(measured),
         warnings=tuple(said),
         created=created,

@@ -20,6 +20,7 @@ from segloop.report.dicom.common import IDENTIFIERS, identity
 from segloop.report.dicom.source import frame_of_reference
 
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _MEASUREMENT_GROUP = "125007"
 _TRACKING_UID = "112040"
 _FRAME_KEYWORDS = ("FrameOfReferenceUID", "ReferencedFrameOfReferenceUID")
@@ -80,6 +81,8 @@ def _faults(dataset: Dataset, source: Dataset, known: _Known) -> Iterator[str]:
             yield "FrameOfReferenceUID"
         if any("TrackingUID" not in segment for segment in dataset.get("SegmentSequence", ())):
             yield "TrackingUID"
+    if _text(dataset, "SOPClassUID") == _STRUCTURE_SET and "ReferencedFrameOfReferenceSequence" not in dataset:
+        yield "FrameOfReferenceUID"
     study = _text(source, "StudyInstanceUID")
     for item in _walk(dataset):
         yield from _item_faults(item, study, known)
@@ -89,7 +92,8 @@ def _item_faults(item: Dataset, study: str, known: _Known) -> Iterator[str]:
     for keyword in _FRAME_KEYWORDS:
         if keyword in item and _text(item, keyword) != (known.frame or ""):
             yield keyword
-    if "ReferencedSOPInstanceUID" in item and _text(item, "ReferencedSOPInstanceUID") not in known.instances:
+    # A structure set refers to its study as if it were an instance.
+    if "ReferencedSOPInstanceUID" in item and _text(item, "ReferencedSOPInstanceUID") not in {*known.instances, study}:
         yield "ReferencedSOPInstanceUID"
     if "StudyInstanceUID" in item and _text(item, "StudyInstanceUID") != study:
         yield "StudyInstanceUID"

@@ -18,10 +18,11 @@ from typing import Any, Literal
 from pydicom.multival import MultiValue
 
 from segloop.errors import SegloopError
-from segloop.io.dicom.refs import SeriesRef
+from segloop.io.dicom.refs import RESAMPLED, SHEARED, SeriesRef
 from segloop.measure.quantities import Quantity
+from segloop.plan import LabelSpec
 from segloop.report.dicom.common import identity
-from segloop.report.findings import EMPTY_RESULT, NOT_EXPLAINED, Findings, Group
+from segloop.report.findings import CUT_OFF, EMPTY_RESULT, NOT_EXPLAINED, Findings, Group
 from segloop.report.overlay import KeyImage
 from segloop.report.words import WORDS, Language, Words
 
@@ -120,7 +121,13 @@ def _page(
     named = person_name(str(study.get("PatientName") or "")) or words.unknown
     model = findings.model
     run = f"{model.runtime} {model.precision}".strip()
-    texts = {EMPTY_RESULT: words.empty_result, NOT_EXPLAINED: words.not_explained}
+    texts = {
+        EMPTY_RESULT: words.empty_result,
+        CUT_OFF: words.cut_off.format(labels=", ".join(_label_name(s, language) for s in _cut(findings))),
+        NOT_EXPLAINED: words.not_explained,
+        SHEARED: words.slices_sheared,
+        RESAMPLED: words.slices_resampled,
+    }
     return {
         "language": {"en": "en", "zh-CN": "zh"}[language],
         "region": {"en": "us", "zh-CN": "cn"}[language],
@@ -176,8 +183,16 @@ def _heat(explained: Explained | None, findings: Findings, language: Language) -
     if explained is None:
         return {"heat": [], "heat_title": ""}
     spec = next(spec for spec in findings.labels if spec.value == explained.label)
-    name = spec.name_zh if language == "zh-CN" and spec.name_zh else spec.name
+    name = _label_name(spec, language)
     return {"heat": _shown(explained.images, "heat-", words), "heat_title": words.explained.format(label=name)}
+
+
+def _label_name(spec: LabelSpec, language: Language) -> str:
+    return spec.name_zh if language == "zh-CN" and spec.name_zh else spec.name
+
+
+def _cut(findings: Findings) -> list[LabelSpec]:
+    return [spec for spec in findings.labels if spec.value in findings.cut_off]
 
 
 def person_name(name: str) -> str:
@@ -203,7 +218,7 @@ def _group_name(group: str) -> str:
 
 def _row(group: Group, language: Language, words: Words) -> _Row:
     spec = group.spec
-    name = spec.name_zh if language == "zh-CN" and spec.name_zh else spec.name
+    name = _label_name(spec, language)
     if group.component:
         name = f"{name} {group.component}"
     colour = "#{:02x}{:02x}{:02x}".format(*spec.colour)

@@ -50,6 +50,9 @@ class Words:
     method: str
     unprintable: str
     empty_result: str
+    cut_off: str
+    slices_sheared: str
+    slices_resampled: str
     explained: str
     not_explained: str
     review: str
@@ -105,6 +108,9 @@ EN = Words(
     ),
     unprintable="Characters that the report's font cannot show are printed as □; the DICOM header holds them in full.",
     empty_result="Nothing was segmented. Make sure that the series shows the region the model is meant for.",
+    cut_off="{labels}: reaches the edge of the image and may go on beyond it; what is measured is a lower bound.",
+    slices_sheared="The gantry was tilted: slices were resampled to a rectangular grid, and the mask brought back.",
+    slices_resampled="Slices lie at uneven distances: they were resampled to one distance, and the mask brought back.",
     explained="Where the network looked for {label} (Seg-Grad-CAM; colour: a quarter of the maximum to all of it)",
     not_explained="The label to be explained was not found, so there is no map of where the network looked.",
     review="Review",
@@ -158,6 +164,9 @@ ZH_CN = Words(
     ),
     unprintable="报告字体无法显示的字符以 □ 代替；完整内容见 DICOM 头信息。",
     empty_result="未分割出任何结构。请确认该序列包含模型所针对的部位。",
+    cut_off="{labels}：到达图像边缘，可能延伸到图像之外；测量值为下限。",
+    slices_sheared="扫描机架有倾斜：图像已重采样到直角网格，分割结果已变换回原始层面。",
+    slices_resampled="层间距不均匀：图像已重采样为统一层间距，分割结果已变换回原始层面。",
     explained="网络判断“{label}”所依据的区域（Seg-Grad-CAM；颜色：最大值的四分之一至最大值）",
     not_explained="未找到需要解释的结构，因此没有网络关注区域图。",
     review="审核",

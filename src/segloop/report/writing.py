@@ -6,18 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segloop.report.dicom import derive_uid, write_capture, write_pdf, write_seg, write_sr
+from segloop.report.dicom import derive_uid, write_capture, write_pdf, write_rtstruct, write_seg, write_sr
 from segloop.report.findings import Findings
 from segloop.report.heat import outlined_heat
 from segloop.report.identity import verify_against_source
+from segloop.report.messages import fhir_bundle, oru_r01, verify_bundle, verify_oru
 from segloop.report.overlay import key_images, render_overlay
 from segloop.report.pdf import Explained, render_pdf
+from segloop.store import READABLE, write_whole
 from segloop.volume import Labels, Volume
 
 if TYPE_CHECKING:
     from segloop.io.dicom import SeriesRef
 
 SEG, SR, PDF, REPORT, CAPTURE, OVERLAY = "seg.dcm", "sr.dcm", "report.pdf", "report.dcm", "capture.dcm", "overlay.png"
+ORU, FHIR = "oru.hl7", "fhir.json"
+RTSTRUCT = "rtstruct.dcm"
 
 
 def write_all(  # noqa: PLR0913 - one argument per source of what is written
@@ -31,11 +35,12 @@ def write_all(  # noqa: PLR0913 - one argument per source of what is written
     language: Literal["en", "zh-CN"] = "en",
     paper: Literal["a4", "letter"] = "a4",
     heat: tuple[int, Volume] | None = None,
+    rtstruct: bool = False,
 ) -> dict[str, str]:
-    """Write SEG, SR, PDF (as a file and encapsulated), capture and overlay, and return file names by kind.
+    """Write SEG, SR, PDF (as a file and encapsulated), capture, overlay and messages; return file names by kind.
 
-    SOP instance UIDs derive from `key`, so the same key writes the same objects. An empty mask gives no SEG, and an
-    older one is removed.
+    SOP instance UIDs and the messages' identifiers derive from `key`, so the same key writes the same objects. An empty
+    mask gives no SEG, and an older one is removed.
 
     Args:
         findings: Made by `collect` from the same mask.
@@ -47,6 +52,7 @@ def write_all(  # noqa: PLR0913 - one argument per source of what is written
         language: Of the PDF.
         paper: Of the PDF.
         heat: A label's number and where the network looked for it, 0 to 1 on the same grid; shown in the PDF.
+        rtstruct: Whether an RTSTRUCT is written beside the SEG.
 
     Raises:
         PrivacyError: `identity.mismatch`: an object disagrees with its source; nothing may be sent then.
@@ -64,13 +70,23 @@ def write_all(  # noqa: PLR0913 - one argument per source of what is written
         (out / SEG).unlink(missing_ok=True)
     else:
         _whole(out / SEG, lambda path: write_seg(labels, series, findings, seg_uid, path))
+    (out / RTSTRUCT).unlink(missing_ok=True)
+    if rtstruct and findings.present:
+        uid = derive_uid(key, "rtstruct")
+        _whole(out / RTSTRUCT, lambda path: write_rtstruct(labels, series, findings, uid, path))
     _whole(out / SR, lambda path: write_sr(labels, series, findings, derive_uid(key, "sr"), path, seg_uid=seg_uid))
     _whole(out / REPORT, lambda path: write_pdf(pdf, series, findings, derive_uid(key, "report"), path))
     _whole(out / CAPTURE, lambda path: write_capture(images, series, findings, derive_uid(key, "capture"), path))
     dicom = {"seg": SEG} if seg_uid else {}
+    dicom |= {"rtstruct": RTSTRUCT} if rtstruct and findings.present else {}
     dicom |= {"sr": SR, "report": REPORT, "capture": CAPTURE}
     verify_against_source([out / name for name in dicom.values()], series)
-    return {**dicom, "pdf": PDF, "overlay": OVERLAY}
+    message, bundle = oru_r01(findings, series, pdf, key), fhir_bundle(findings, series, pdf, key)
+    verify_oru(message, series)
+    verify_bundle(bundle, series)
+    write_whole(message, out / ORU, READABLE)
+    write_whole(bundle, out / FHIR, READABLE)
+    return {**dicom, "pdf": PDF, "overlay": OVERLAY, "oru": ORU, "fhir": FHIR}
 
 
 def _whole(path: Path, write: Callable[[Path], object]) -> None:

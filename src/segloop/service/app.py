@@ -47,6 +47,7 @@ _KINDS = {
     ".json": "application/json",
     ".dcm": "application/dicom",
     ".gz": "application/gzip",
+    ".hl7": "x-application/hl7-v2+er7",
 }
 
 Key = Annotated[str, Parameter(pattern=r"^[0-9a-f]{64}$")]

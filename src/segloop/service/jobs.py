@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,9 @@ class Jobs:
                 kind, _, goal = step["function_name"].partition(":")
                 if kind == "deliver" and isinstance(step["output"], str):
                     deliveries.append(delivery(ticket.key, goal, DeliveryState(step["output"])))
+                elif kind == "redeliver" and isinstance(step["output"], str):
+                    later = _parted(step["output"])
+                    deliveries += [delivery(ticket.key, name, DeliveryState(state)) for name, state in later.items()]
         return tuple(jobs), tuple(deliveries)
 
     def _study(self, key: str) -> str:
@@ -172,6 +177,9 @@ class Jobs:
                 for name, run in self._steps:
                     self._step(name, self._compute, key, name, run)
                 states = [self._step(f"deliver:{goal}", self._deliver, key, goal) for goal in ticket.destinations]
+                if DeliveryState.FAILED in states:
+                    missed = [g for g, s in zip(ticket.destinations, states, strict=True) if s == DeliveryState.FAILED]
+                    states = list(_parted(self._step("redeliver", self._redeliver, key, missed)).values())
                 self._step("keep", self._keep, key)
                 return self._step("finish", self._finish, key, states)
             except SegloopError as fault:
@@ -218,32 +226,51 @@ class Jobs:
         return "done"
 
     def _deliver(self, key: str, name: str) -> str:
-        ticket = self.ticket(key)
+        """The first try, so that each destination has had one before any is waited for."""
+        self._store.set_job(key, JobState.RUNNING, step=f"deliver:{name}")
+        return self._attempt(key, name, 1)
+
+    def _redeliver(self, key: str, names: Sequence[str]) -> str:
+        """All further tries; destinations do not wait for each other. Returns `NAME=STATE` of each."""
+        self._store.set_job(key, JobState.RUNNING, step="redeliver")
+        with ThreadPoolExecutor(max_workers=len(names), thread_name_prefix="deliver") as pool:
+            # Each thread gets a context of its own, which says in log lines which study it is about.
+            tries = {name: pool.submit(copy_context().run, self._persist, key, name) for name in names}
+        return " ".join(f"{name}={one.result()}" for name, one in tries.items())
+
+    def _persist(self, key: str, name: str) -> str:
         goal = self._destination(name)
+        if goal is None:
+            return self._attempt(key, name, 2)
+        for attempt in range(2, goal.attempts + 1):
+            if self._stopping.wait(min(goal.retry_seconds * 2 ** (attempt - 2), _LONGEST_PAUSE)):
+                raise Stopping
+            state = self._attempt(key, name, attempt)
+            if state != DeliveryState.FAILED:
+                return state
+        return DeliveryState.FAILED
+
+    def _attempt(self, key: str, name: str, attempt: int) -> str:
+        ticket, goal = self.ticket(key), self._destination(name)
         if goal is None:
             self._store.add_delivery(delivery(key, name, DeliveryState.SKIPPED))
             return DeliveryState.SKIPPED
-        self._store.set_job(key, JobState.RUNNING, step=f"deliver:{name}")
-        for attempt in range(1, goal.attempts + 1):
-            if self._store.is_superseded(key):
-                self._store.add_delivery(delivery(key, name, DeliveryState.SKIPPED))
-                return DeliveryState.SKIPPED
-            try:
+        try:
+            with self._outcomes.turn(goal):
+                if self._store.is_superseded(key):
+                    self._store.add_delivery(delivery(key, name, DeliveryState.SKIPPED))
+                    return DeliveryState.SKIPPED
                 files = self._outcomes.deliver(ticket, goal)
-            except SegloopError as fault:
-                _log.warning("delivery failed", destination=name, code=fault.code, attempt=attempt)
-                if not fault.code.startswith("peer.") and fault.code != "disk.full":
-                    raise
-                self._store.add_delivery(delivery(key, name, DeliveryState.FAILED, code=fault.code))
-                self._outcomes.note_failure(key, fault)
-                pause = min(goal.retry_seconds * 2 ** (attempt - 1), _LONGEST_PAUSE)
-                if attempt < goal.attempts and self._stopping.wait(pause):
-                    raise Stopping from fault
-                continue
-            self._note(ticket, "result.sent", f"deliver:{name}", destination=name, files=str(files))
-            self._store.add_delivery(delivery(key, name, DeliveryState.DONE, files))
-            return DeliveryState.DONE
-        return DeliveryState.FAILED
+        except SegloopError as fault:
+            _log.warning("delivery failed", destination=name, code=fault.code, attempt=attempt)
+            if not fault.code.startswith("peer.") and fault.code != "disk.full":
+                raise
+            self._store.add_delivery(delivery(key, name, DeliveryState.FAILED, code=fault.code))
+            self._outcomes.note_failure(key, fault)
+            return DeliveryState.FAILED
+        self._note(ticket, "result.sent", f"deliver:{name}", destination=name, files=str(files))
+        self._store.add_delivery(delivery(key, name, DeliveryState.DONE, files))
+        return DeliveryState.DONE
 
     def _keep(self, key: str) -> str:
         ticket = self.ticket(key)
@@ -295,6 +322,11 @@ def _record(ticket: Ticket, state: JobState, code: str = "") -> JobRecord:
         created=ticket.created,
         updated=now(),
     )
+
+
+def _parted(states: str) -> dict[str, str]:
+    """What `_redeliver` returned."""
+    return dict(part.split("=") for part in states.split())
 
 
 def job_folder(data_dir: Path, key: str) -> Path:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from segloop.errors import CODES, PrivacyError, SegloopError
+from segloop.errors import CODES, InputError, PrivacyError, SegloopError
 from segloop.io import deid, dicom
 from segloop.log import get_logger
 from segloop.report.identity import verify_against_source
+from segloop.report.messages import fhir, oru, verify_bundle, verify_oru
 from segloop.service.deliver import Address, put_in_folder, send
+from segloop.service.orders import Orders
+from segloop.service.outbox import Channel, notice
 from segloop.service.quarantine import Quarantine
 from segloop.service.ticket import Ticket
 from segloop.settings import Destination, Settings
@@ -28,10 +32,19 @@ class Outcomes:
         settings: Our title, where data lie.
         tokens: The deployment's secret.
         quarantine: Where failed studies are shown.
+        orders: What studies were made for.
+
+    Raises:
+        InputError: `usage`: a file that the settings name for a destination cannot be used.
     """
 
-    def __init__(self, settings: Settings, tokens: Tokens, quarantine: Quarantine) -> None:
-        self._settings, self._tokens, self._quarantine = settings, tokens, quarantine
+    def __init__(self, settings: Settings, tokens: Tokens, quarantine: Quarantine, orders: Orders) -> None:
+        self._settings, self._tokens, self._quarantine, self._orders = settings, tokens, quarantine, orders
+        self._channels = {goal.name: Channel(goal) for goal in settings.destination}
+
+    def turn(self, goal: Destination) -> AbstractContextManager[object]:
+        """To be held from the last look at whether a result is still the newest until it is delivered."""
+        return self._channels[goal.name].turn
 
     def deliver(self, ticket: Ticket, goal: Destination) -> int:
         """Send a job's results to a destination; returns how many files lie there now.
@@ -47,6 +60,13 @@ class Outcomes:
         if goal.kind == "folder":
             assert goal.folder is not None  # checked by Destination
             return put_in_folder([*paths, ticket.task.out / RESULT], goal.folder / ticket.key)
+        channel = self._channels[goal.name]
+        if goal.kind == "stow":
+            return channel.store_objects(objects)
+        if goal.kind != "dicom":
+            receipts = self._settings.data_dir / "jobs" / ticket.key / "receipts"
+            channel.send_once(self._message(ticket, result, goal), receipts)
+            return 1
         peer = Address(aet=goal.aet, host=goal.host, port=goal.port)
         return send(objects, peer, self._settings.node.aet) if objects else 0
 
@@ -95,6 +115,27 @@ class Outcomes:
     def release(self, ticket: Ticket) -> None:
         """Take a job's study out of quarantine, now that the job is done."""
         self._quarantine.release(ticket.key[:32])
+
+    def _message(self, ticket: Ticket, result: StudyResult, goal: Destination) -> bytes:
+        """What a destination that takes messages gets, compared with the source as it will be sent."""
+        if goal.kind == "webhook":
+            return notice(ticket.key, ticket.study, ticket.model)
+        name = result.files.get("oru" if goal.kind == "hl7" else "fhir")
+        if name is None:
+            raise InputError("The result holds no message for this kind of destination.", code="input.empty")
+        content = (ticket.task.out / name).read_bytes()
+        with dicom.opened(ticket.task.source, ticket.task.files) as found:
+            series = _series(dicom.scan_files(found), result.series_uid)
+            order = self._orders.find(series)
+            if order is not None:
+                content = (oru if goal.kind == "hl7" else fhir).ordered(content, order)
+            if goal.kind == "hl7":
+                content = oru.addressed(content, goal.application, goal.facility)
+                verify_oru(content, series)
+            else:
+                content = fhir.addressed(content, goal.patient_system) if goal.patient_system else content
+                verify_bundle(content, series)
+        return content
 
     def _compare(self, ticket: Ticket, result: StudyResult, objects: list[Path]) -> None:
         with dicom.opened(ticket.task.source, ticket.task.files) as found:

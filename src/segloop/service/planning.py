@@ -70,7 +70,7 @@ def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path) ->
     """
     registry = Registry(settings.models.registry)
     with dicom.opened(source, files) as found:
-        series = dicom.scan_files(found)
+        series = dicom.scan_files(found, uneven=settings.study.uneven_slices)
         matches: list[Match] = []
         refusals: list[Refusal] = []
         faults: list[InputError] = []
@@ -95,6 +95,7 @@ def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path) ->
                 runtime=settings.models.runtime,
                 language=settings.report.language,
                 paper=settings.report.paper,
+                uneven_slices=settings.study.uneven_slices,
             )
             key = study_key(dicom.digests(chosen), bundle.digest, task.settings_digest)
             task = task.model_copy(update={"out": jobs / key / "out"})

@@ -17,7 +17,9 @@ from segloop.log import get_logger
 from segloop.plan import Frozen
 from segloop.service.app import View, create_app
 from segloop.service.jobs import Jobs
+from segloop.service.listener import Listener
 from segloop.service.node import listen
+from segloop.service.orders import Orders
 from segloop.service.outcome import Outcomes
 from segloop.service.quarantine import Quarantine
 from segloop.service.reception import Reception
@@ -39,10 +41,12 @@ class Ports(Frozen):
     Attributes:
         dicom: TCP port of the DICOM node.
         web: TCP port of the page.
+        orders: TCP port for orders by HL7; None where none are taken.
     """
 
     dicom: int
     web: int
+    orders: int | None = None
 
 
 class Service:
@@ -89,6 +93,23 @@ class Service:
                     detail={"aet": peer.aet, "host": peer.host, "acceptance": peer.plaintext},
                 )
             )
+        for goal in settings.destination:
+            if goal.plaintext:
+                audit.append(
+                    Event(
+                        key=f"destination:{settings.digest}:{goal.name}",
+                        action="destination.plaintext_accepted",
+                        detail={"destination": goal.name, "kind": goal.kind, "acceptance": goal.plaintext},
+                    )
+                )
+        if settings.orders.plaintext:
+            audit.append(
+                Event(
+                    key=f"orders:{settings.digest}",
+                    action="orders.plaintext_accepted",
+                    detail={"host": settings.orders.host, "acceptance": settings.orders.plaintext},
+                )
+            )
         spool = Spool(data / "spool")
         quarantine = Quarantine(data / "quarantine")
         lost = not (data / "segloop.sqlite").exists()
@@ -96,7 +117,8 @@ class Service:
         self._undo.append(store.close)
         self.worker = worker = Worker(warm)
         self._undo.append(worker.stop)
-        outcomes = Outcomes(settings, tokens, quarantine)
+        orders = Orders(data / "orders", tokens)
+        outcomes = Outcomes(settings, tokens, quarantine, orders)
         self.jobs = jobs = Jobs(settings, steps, worker, store, audit, outcomes)
         self._undo.append(jobs.stop)
         jobs.launch()
@@ -112,7 +134,10 @@ class Service:
         view = View(data, store, spool, quarantine, address, worker.is_ready, watch.open_studies, jobs.retry)
         web, stop_web = _serve_web(settings, view)
         self._undo.append(stop_web)
-        self.ports = Ports(dicom=node.port, web=web)
+        listener = Listener(settings.orders, orders.take) if settings.orders.port is not None else None
+        if listener is not None:
+            self._undo.append(listener.stop)
+        self.ports = Ports(dicom=node.port, web=web, orders=None if listener is None else listener.port)
         write_whole(self.ports.model_dump_json().encode(), data / PORTS)
         self._undo.append(lambda: (data / PORTS).unlink(missing_ok=True))
         _log.info("service started", port=node.port)

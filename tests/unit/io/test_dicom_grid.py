@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from segloop.errors import InputError
-from segloop.io.dicom.grid import Slice, stack
+from segloop.io.dicom.grid import stack
+from segloop.io.dicom.slices import Slice
 
 ROW, COLUMN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 
@@ -74,10 +75,43 @@ def test_mixed():
     assert fault(slices([(0, 0, 0), (3, 0, 5), (0, 0, 10)])) == "geometry.mixed_orientation"
 
 
-def test_gantry_tilt_is_refused_and_rounding_is_not():
-    assert fault(slices([(0, z * 0.25, z) for z in range(4)])) == "geometry.gantry_tilt"
-    assert fault(slices([(0, z * 0.01, z) for z in range(4)])) == "geometry.gantry_tilt"
-    assert stack(slices([(0, z * 0.002, z) for z in range(4)]), "CT").geometry.shape == (4, 6, 5)
+def test_gantry_tilt_is_sheared_back_and_said_and_rounding_is_not():
+    for slope in (0.25, 0.01):
+        found = stack(slices([(0, z * slope, z) for z in range(4)]), "CT")
+        assert found.warnings == ("slices_sheared",)
+        assert any("gantry tilt" in note for note in found.notes)
+        assert found.geometry.direction[0] == (0, 0, 1)
+        assert [found.regrid.positions[z] for z in range(4)] == [(0, z * slope, z) for z in range(4)]
+    rounded = stack(slices([(0, z * 0.002, z) for z in range(4)]), "CT")
+    assert rounded.geometry.shape == (4, 6, 5)
+    assert rounded.regrid is None
+    assert fault(slices([(0, z * 1.1, z) for z in range(4)])) == "geometry.gantry_tilt"
+
+
+def test_uneven_slices_are_resampled_only_when_that_is_asked_for():
+    for places in ((0, 5, 10, 17), (0, 5, 10.4, 15)):
+        assert fault(at(*places)) == "geometry.nonuniform_spacing"
+        found = stack(at(*places), "CT", "resample")
+        assert found.warnings == ("slices_resampled",)
+        assert found.geometry.shape[0] == 4
+        assert found.geometry.to_lps(np.array([3.0, 0, 0]))[2] == pytest.approx(places[-1])
+    for places, code in (
+        ((0, 5, 10, 20), "geometry.missing_slices"),
+        ((0, 5, 10, 15, 15), "geometry.nonuniform_spacing"),
+        ((0, 5, 10, 15, 32), "geometry.nonuniform_spacing"),
+    ):
+        with pytest.raises(InputError) as caught:
+            stack(at(*places), "CT", "resample")
+        assert caught.value.code == code
+    assert stack(at(0, 5, 10), "CT", "resample").regrid is None
+
+
+def test_positions_count_where_the_header_disagrees():
+    found = stack(at(0, 5, 10), "CT")
+    assert found.geometry.spacing_mm[0] == 5
+    assert any("5 mm apart, while its header states 9 mm" in note for note in found.notes)
+    agreeing = [Slice(i, 0, "x", (6, 5, 1), (0.0, 0.0, 9.0 * i), (*ROW, *COLUMN), (0.8, 0.7), 9.0) for i in range(3)]
+    assert stack(agreeing, "CT").notes == ()
 
 
 def test_absent_or_malformed():

@@ -76,3 +76,30 @@ def test_colour_needs_a_colour_model(make_series):
     with pytest.raises(InputError, match="channel"):
         dicom.select(found, CT)
     assert dicom.select(found, SeriesRule(channels=3)).chosen.channels == 3
+
+
+def test_each_rule_of_a_plan_names_its_own_refusal(make_series, tmp_path):
+    """Four series of one study, of which one is the portal venous axial original."""
+    make_series("a", ContrastBolusAgent="Iomeprol", BodyPartExamined="ABDOMEN", SliceThickness=2)
+    make_series("b", SeriesInstanceUID="1.2.3.9", BodyPartExamined="ABDOMEN", SliceThickness=2)
+    derived = {"ImageType": ["DERIVED", "SECONDARY", "MPR"], "ContrastBolusAgent": "Iomeprol", "SliceThickness": 2}
+    make_series("c", SeriesInstanceUID="1.2.3.10", **derived)
+    make_series(
+        "d", SeriesInstanceUID="1.2.3.11", ContrastBolusAgent="Iomeprol", BodyPartExamined="HEAD", SliceThickness=5
+    )
+    rule = SeriesRule(
+        modalities=("CT",),
+        body_parts=("ABDOMEN",),
+        contrast=True,
+        original_only=True,
+        slice_thickness_mm=(0.5, 3),
+        planes=("axial",),
+    )
+    selection = dicom.select(dicom.scan(tmp_path), rule)
+    assert selection.chosen.series_uid == "1.2.3.4"
+    reasons = {refused.series.series_uid: refused.reasons for refused in selection.refused}
+    assert reasons == {
+        "1.2.3.9": ("it states no contrast agent",),
+        "1.2.3.10": ("its images are derived from others",),
+        "1.2.3.11": ("its body part is HEAD, not ABDOMEN", "its slices are 5 mm thick, outside 0.5 to 3 mm"),
+    }

@@ -61,3 +61,45 @@ def test_the_ends_of_a_range_belong_to_it():
 def test_a_single_slice_has_no_spacing_along_z():
     rule = SeriesRule(spacing_mm=((0.5, 1.0), (0.5, 1.0)))
     assert rules.matches(rule, Geometry((1, 5, 5), (9.0, 1.0, 1.0))) == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "stated", "word"),
+    [
+        ({"body_parts": ("ABDOMEN", "LIVER")}, {"body_part": "CHEST"}, "body part is CHEST, not ABDOMEN or LIVER"),
+        ({"contrast": True}, {"contrast": False}, "no contrast agent"),
+        ({"contrast": False}, {"contrast": True}, "states a contrast agent"),
+        ({"original_only": True}, {"derived": True}, "derived"),
+        ({"slice_thickness_mm": (1, 3)}, {"slice_thickness_mm": 5.0}, "5 mm thick, outside 1 to 3 mm"),
+    ],
+)
+def test_what_headers_state_is_judged_where_they_state_it(rule, stated, word):
+    rule = SeriesRule(**rule)
+    (reason,) = rules.matches(rule, CROP, stated=rules.Stated(**stated))
+    assert word in reason
+    assert rules.matches(rule, CROP) == ()
+
+
+def test_headers_that_fit_or_say_nothing():
+    stated = rules.Stated("abdomen", True, False, 2.0)
+    rule = SeriesRule(body_parts=("Abdomen",), contrast=True, original_only=True, slice_thickness_mm=(1, 2))
+    assert rules.matches(rule, CROP, stated=stated) == ()
+    assert rules.matches(SeriesRule(body_parts=("ABDOMEN",)), CROP, stated=rules.Stated()) == ()
+    assert rules.matches(SeriesRule(slice_thickness_mm=(1, 2)), CROP, stated=rules.Stated()) == ()
+    assert rules.matches(SeriesRule(), CROP, stated=stated) == ()
+
+
+def test_words_that_must_not_stand_in_a_description():
+    rule = SeriesRule(description_contains=("t1",), description_excludes=("Post", "km"))
+    assert rules.matches(rule, CROP, "MR", "T1 axial") == ()
+    assert rules.matches(rule, CROP, "MR", "T1 KM axial") == ("its description 'T1 KM axial' contains 'km'",)
+
+
+def test_the_plane_of_the_slices_and_their_number():
+    sagittal = Geometry((30, 20, 10), direction=((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    assert rules.matches(SeriesRule(planes=("sagittal",)), sagittal) == ()
+    assert rules.matches(SeriesRule(planes=("axial", "coronal")), sagittal) == (
+        "its slices are sagittal, not axial or coronal",
+    )
+    assert rules.matches(SeriesRule(max_slices=29), sagittal) == ("it has 30 slices, more than 29",)
+    assert rules.matches(SeriesRule(max_slices=30), sagittal) == ()

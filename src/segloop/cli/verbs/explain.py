@@ -113,7 +113,8 @@ def _read(source: Path, plan: Plan, series_uid: str | None) -> Volume:
     if source.is_file() and files.is_image_file(source):
         return files.read(source)
     with dicom.opened(source) as folder:
-        return dicom.read_series(dicom.select(dicom.scan_files(folder), plan.inputs, series_uid).chosen)
+        chosen = dicom.select(dicom.scan_files(folder), plan.inputs, series_uid).chosen
+        return dicom.read_series(chosen, plan.reading)
 
 
 def _region(text: str, volume: Volume) -> Labels | None:

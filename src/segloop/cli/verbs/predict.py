@@ -111,4 +111,4 @@ def _load(source: Path, segmenter: Segmenter, series_uid: str | None) -> tuple[s
         return files.stem(source), files.read(source)
     with dicom.opened(source) as folder:
         chosen = dicom.select(dicom.scan_files(folder), segmenter.bundle.plan.inputs, series_uid).chosen
-        return chosen.series_uid, dicom.read_series(chosen)
+        return chosen.series_uid, dicom.read_series(chosen, segmenter.bundle.plan.reading)

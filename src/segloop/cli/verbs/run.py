@@ -22,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--language", choices=("en", "zh-CN"), default="en", help="language of the report")
     parser.add_argument("--paper", choices=("a4", "letter"), default="a4", help="paper of the report")
+    parser.add_argument(
+        "--uneven-slices",
+        choices=("refuse", "resample"),
+        default="refuse",
+        help="what becomes of a series whose slices lie at varying distances",
+    )
+    parser.add_argument("--rtstruct", action="store_true", help="also write the contours as a DICOM RTSTRUCT")
     parser.add_argument("--explain", metavar="LABEL", help="also show in the PDF where the network looked for a label")
     add_registry(parser)
 
@@ -45,6 +52,8 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         runtime=arguments.runtime,
         language=arguments.language,
         paper=arguments.paper,
+        uneven_slices=arguments.uneven_slices,
+        rtstruct=arguments.rtstruct,
         explain=explained,
     )
     result = process_study(task)

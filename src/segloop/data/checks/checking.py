@@ -44,7 +44,10 @@ def check(
     """
     found = survey(folder)
     cases: list[CaseFacts] = []
-    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    series = any(entry.slices for entry in found.entries)
+    # A DICOM series is decoded by several threads of its own, and what silences pydicom is not made for two at a time.
+    workers = 1 if series else min(_MOST_WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
         for facts in pool.map(lambda entry: _examined(entry, found), found.entries):
             cases.append(facts)
             if progress is not None:
@@ -66,6 +69,9 @@ def check(
         explained=explained,
         ignored=ignored,
     )
+    if series:
+        # What stands in DICOM files is not rewritten: `mend` refuses.
+        faults = [fault.model_copy(update={"mendable": False}) for fault in faults]
     return ordered(faults)
 
 

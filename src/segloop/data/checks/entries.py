@@ -27,6 +27,7 @@ class Entry:
         label: The label map's file, where it exists.
         patient: Who it shows, as the dataset or the name says; the case itself otherwise.
         site: Where it was acquired, as the dataset says.
+        slices: The files of its DICOM series, as in `layouts.Case`.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Entry:
     label: Path | None
     patient: str = ""
     site: str = ""
+    slices: tuple[Path, ...] = ()
 
 
 def decathlon(root: Path, document: Mapping[str, Any], faults: list[Fault]) -> tuple[list[Entry], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
@@ -13,7 +14,14 @@ from segloop.data.checks.entries import Entry
 from segloop.data.checks.facts import CaseFacts, label_facts, levels, thumbnail
 from segloop.data.checks.faults import Fault, Finding
 from segloop.data.checks.grids import TOLERANCE_MM, compare, regridded
-from segloop.data.checks.reading import Image, LabelMap, read_image, read_label_map
+from segloop.data.checks.reading import (
+    Image,
+    LabelMap,
+    read_image,
+    read_label_map,
+    read_series_image,
+    read_series_labels,
+)
 from segloop.data.checks.survey import Survey
 from segloop.data.checks.symmetry import mirror_margins
 from segloop.volume import CANONICAL, Geometry, Reorientation
@@ -37,7 +45,7 @@ def examine(entry: Entry, survey: Survey) -> CaseFacts:
     whole = images if len(images) == len(entry.images) else []
     label, file = None, survey.relative(entry.label) if entry.label else ""
     if entry.label is not None:
-        read = read_label_map(entry.label)
+        read = _label_map(entry, entry.label, survey)
         label = read if isinstance(read, LabelMap) else None
         for finding in (read,) if isinstance(read, Finding) else read.findings:
             note(finding, file)
@@ -66,9 +74,13 @@ def examine(entry: Entry, survey: Survey) -> CaseFacts:
     return replace(facts, faults=tuple(faults))
 
 
+def _label_map(entry: Entry, path: Path, survey: Survey) -> LabelMap | Finding:
+    return read_series_labels(path, entry.slices, survey.labels) if entry.slices else read_label_map(path)
+
+
 def _images(entry: Entry, survey: Survey, note: _Note) -> Iterator[Image]:
     for path in entry.images:
-        image = read_image(path)
+        image = read_series_image(entry.slices) if entry.slices else read_image(path)
         if isinstance(image, Finding):
             note(image, survey.relative(path))
         else:

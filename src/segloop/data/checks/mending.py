@@ -107,6 +107,14 @@ def mend(
         ServiceError: `disk.full`.
     """
     found = survey(folder)
+    if any(entry.slices for entry in found.entries):
+        raise InputError(
+            f"{folder.name} holds DICOM series, of which no corrected copy is written.",
+            code="usage",
+            found="DICOM series with SEG or RTSTRUCT",
+            expected="image files and label maps",
+            hint="Convert them with `segloop convert` first, or mend them where they were drawn.",
+        )
     mendable = [fault for fault in faults if fault.mendable]
     left_out = {entry.id for entry in found.entries if _of(mendable, entry, _LEFT_OUT)}
     if not any(entry.images and entry.label for entry in found.entries if entry.id not in left_out):

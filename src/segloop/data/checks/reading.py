@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from segloop.data import series
 from segloop.data.checks.faults import Finding
 from segloop.errors import InputError
 from segloop.io import files
@@ -75,6 +77,24 @@ def read_label_map(path: Path) -> LabelMap | Finding:
         array, finding = _whole(array)
         findings.append(finding)
     return LabelMap(array, volume.geometry, tuple(findings))
+
+
+def read_series_image(slices: Sequence[Path]) -> Image | Finding:
+    """As `read_image`, for the files of a DICOM series."""
+    try:
+        volume = series.read_image(slices)
+    except InputError as fault:
+        return Finding("unreadable_file", fault.message, "a DICOM series", cause=fault.message)
+    return Image(volume.array, volume.geometry)
+
+
+def read_series_labels(path: Path, slices: Sequence[Path], names: Mapping[int, str]) -> LabelMap | Finding:
+    """As `read_label_map`, for a SEG or RTSTRUCT and the series it was drawn on."""
+    try:
+        labels = series.read_labels(path, slices, names)
+    except InputError as fault:
+        return Finding("unreadable_file", fault.message, "a segmentation of its series", cause=fault.message)
+    return LabelMap(labels.array, labels.geometry)
 
 
 def _whole(array: Shaped[np.ndarray, "z y x"]) -> tuple[Shaped[np.ndarray, "z y x"], Finding]:

@@ -81,6 +81,8 @@ def survey(folder: Path) -> Survey:
         sources = [(files.stem(path), path) for path in found if not layouts.mask_stem(path)]
         sources = [(stem, path) for stem, path in sources if not stem.endswith(layouts.OTHER_SUFFIXES)]
         entries = paired(root, sources, targets, faults)
+    elif layouts.is_series_folder(root):
+        return _series(root, faults)
     else:
         layouts.find(root)
         raise AssertionError("layouts.find knows a layout that the data check does not")
@@ -97,6 +99,23 @@ def survey(folder: Path) -> Survey:
         modality=layouts.modality_of(channels) if (root / "imagesTr").is_dir() else "",
         channels=channels if isinstance(named, dict) else (),
         listed=listed,
+        entries=_with_patients(root, entries, faults),
+        faults=tuple(faults),
+    )
+
+
+def _series(root: Path, faults: list[Fault]) -> Survey:
+    """A folder of DICOM series; refused as a whole where segmentations and series do not pair off."""
+    found = layouts.find(root)
+    entries = [Entry(c.id, c.images, c.label, c.patient, c.site, c.slices) for c in found.cases]
+    return Survey(
+        root=root,
+        document=_document(root, faults, needed=False),
+        labels=found.labels,
+        ignore=None,
+        modality=found.modality,
+        channels=(),
+        listed=False,
         entries=_with_patients(root, entries, faults),
         faults=tuple(faults),
     )

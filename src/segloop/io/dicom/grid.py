@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from pydicom import Dataset
 
 from segloop.errors import InputError
-from segloop.io.dicom.header import Header
+from segloop.io.dicom.refs import RESAMPLED, SHEARED
+from segloop.io.dicom.regrid import Regrid
+from segloop.io.dicom.slices import PIXEL_SIZES, Slice
+from segloop.plan import UnevenSlices
 from segloop.volume import Geometry, Vector
 
 SLICE_TOLERANCE_MM = 0.06
@@ -19,6 +21,10 @@ SLICE_TOLERANCE = 0.01
 1 % of the spacing; no step may be half as long or half as long again as the usual one."""
 MAX_SHEAR = 5e-3
 """Sine of the angle between stack and slice normal, 0.29 degrees: rounding stays far below, a gantry tilt far above."""
+MAX_TILT_DEGREES = 45.0
+"""No gantry tilts further (30 degrees are usual); beyond it the positions are wrong."""
+MAX_UNEVEN = 3.0
+"""Slices further apart than this multiple of the usual distance are not bridged by interpolation."""
 
 _SAME_ORIENTATION = 1e-3
 _SAME_SPACING = 1e-3
@@ -29,103 +35,27 @@ _PROJECTIONS = frozenset({"CR", "DX", "MG", "IO", "PX", "RF", "XA", "XC", "ES", 
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """One single-frame file, or one frame of a multi-frame one.
-
-    Attributes:
-        file: Index of its file in the series.
-        frame: Frame number from 1; 0 for a single-frame file.
-        name: File name, for messages.
-        size: Rows, columns and channels.
-        position: Of the first pixel's centre, LPS mm.
-        orientation: Unit vectors along a row (x, y, z) and down a column.
-        spacing: Between rows and between columns, mm.
-        thickness: What the header states for the third direction, mm.
-    """
-
-    file: int
-    frame: int
-    name: str
-    size: tuple[int, int, int]
-    position: tuple[float, ...] = ()
-    orientation: tuple[float, ...] = ()
-    spacing: tuple[float, ...] = ()
-    thickness: float | None = None
-
-
-def slices_of(header: Header, file: int) -> list[Slice]:
-    """The slices of one file, as its header states them.
-
-    Raises:
-        InputError: `geometry.invalid` when a number is malformed or a multi-frame object says not where its frames lie.
-    """
-    dataset, name = header.dataset, header.path.name
-    try:
-        size = (int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1))
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        groups = dataset.get("PerFrameFunctionalGroupsSequence")
-        if groups:
-            shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-            return [_slice(file, n, name, size, _Frame(group, shared)) for n, group in enumerate(groups, 1)]
-        if frames == 1:
-            return [_slice(file, 0, name, size, _Frame(dataset, Dataset()))]
-    except (AttributeError, IndexError, TypeError, ValueError) as fault:
-        raise InputError(
-            f"{name} has a malformed or absent number in its image header.", code="geometry.invalid"
-        ) from fault
-    raise InputError(
-        f"{name} holds {frames} frames without saying where each lies.",
-        code="geometry.invalid",
-        found=f"{frames} frames, no functional groups",
-        expected="a position for every frame",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Looks an attribute up in a frame's functional groups, then in the shared ones; or in a plain header."""
-
-    own: Dataset
-    shared: Dataset
-
-    def numbers(self, macro: str, keyword: str) -> tuple[float, ...]:
-        for place in (self.own, self.shared):
-            items = place.get(macro)
-            value = items[0].get(keyword) if items else place.get(keyword)
-            if value is not None and value != "":
-                return tuple(float(v) for v in value) if hasattr(value, "__iter__") else (float(value),)
-        return ()
-
-
-def _slice(file: int, frame: int, name: str, size: tuple[int, int, int], source: _Frame) -> Slice:
-    measures = "PixelMeasuresSequence"
-    thickness = source.numbers(measures, "SpacingBetweenSlices") or source.numbers(measures, "SliceThickness")
-    return Slice(
-        file,
-        frame,
-        name,
-        size,
-        source.numbers("PlanePositionSequence", "ImagePositionPatient"),
-        source.numbers("PlaneOrientationSequence", "ImageOrientationPatient"),
-        source.numbers(measures, "PixelSpacing") or source.numbers(measures, "ImagerPixelSpacing"),
-        abs(thickness[0]) if thickness and thickness[0] else None,
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Stack:
     """Slices in order, and the grid they form."""
 
     slices: tuple[Slice, ...]
     geometry: Geometry
     notes: tuple[str, ...] = ()
+    regrid: Regrid | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def stack(slices: Sequence[Slice], modality: str) -> Stack:
+def stack(slices: Sequence[Slice], modality: str, uneven: UnevenSlices = "refuse") -> Stack:
     """Order slices along their normal and find the grid.
 
     The distance between slices is measured from their positions; SliceThickness and SpacingBetweenSlices serve only
-    for a single slice, and then a note says so. A slice missing at either end leaves no trace in the positions.
+    for a single slice, and then a note says so. A slice missing at either end leaves no trace in the positions. A stack
+    aslant to its slices (gantry tilt) gets a rectangular grid and a `regrid` onto it.
+
+    Args:
+        slices: In any order.
+        modality: DICOM modality; a projection needs no position.
+        uneven: Whether slices at varying distances are refused or get a `regrid` as well.
 
     Raises:
         InputError: `geometry.mixed_orientation`, `geometry.missing_slices`, `geometry.nonuniform_spacing`,
@@ -158,18 +88,39 @@ def stack(slices: Sequence[Slice], modality: str) -> Stack:
     notes: tuple[str, ...] = ()
     if len(slices) == 1:
         thickness = slices[0].thickness
-        step, direction = thickness or 1.0, normal
-        notes = (f"a single slice: {step:g} mm along z is {'what the header states' if thickness else 'assumed'}",)
+        spaces = _Spaces(thickness or 1.0, normal)
+        notes = (
+            f"a single slice: {spaces.step:g} mm along z is {'what the header states' if thickness else 'assumed'}",
+        )
     else:
-        step, direction = _regular_step(positions, normal, min(spacing))
+        spaces = _spaces(positions, normal, min(spacing), uneven)
+        notes = _disagreement(slices, spaces.step)
     rows, columns, _ = slices[0].size
     geometry = Geometry(
         (len(slices), rows, columns),
-        (step, *spacing),
+        (spaces.step, *spacing),
         _vector(positions[0]),
-        (_vector(direction), _vector(column), _vector(row)),
+        (_vector(normal if spaces.warnings else spaces.direction), _vector(column), _vector(row)),
     )
-    return Stack(tuple(slices[i] for i in order), geometry, notes)
+    notes += _pixel_size(slices[0])
+    ordered = tuple(slices[i] for i in order)
+    if not spaces.warnings:
+        return Stack(ordered, geometry, notes)
+    regrid = Regrid.between(geometry, [_vector(position) for position in positions], spaces.step)
+    return Stack(ordered, regrid.regular, notes + spaces.notes, regrid, spaces.warnings)
+
+
+def _pixel_size(first: Slice) -> tuple[str, ...]:
+    said = PIXEL_SIZES[first.spacing_from]
+    return (said,) if said else ()
+
+
+def _disagreement(slices: Sequence[Slice], step: float) -> tuple[str, ...]:
+    """A note where the header states another third spacing than the positions have; the positions count."""
+    stated = slices[0].thickness
+    if stated is None or abs(stated - step) <= max(SLICE_TOLERANCE_MM, SLICE_TOLERANCE * step):
+        return ()
+    return (f"its slices lie {step:.4g} mm apart, while its header states {stated:.4g} mm; the positions count",)
 
 
 def _projection(only: Slice) -> Stack:
@@ -179,7 +130,7 @@ def _projection(only: Slice) -> Stack:
     note = "a projection: it states no place in the patient" + (
         "" if stated else ", and no pixel size; 1 mm is assumed"
     )
-    return Stack((only,), Geometry((1, rows, columns), _vector(spacing)), (note,))
+    return Stack((only,), Geometry((1, rows, columns), _vector(spacing)), (note, *_pixel_size(only)))
 
 
 def _axes(slices: Sequence[Slice]) -> tuple[np.ndarray, np.ndarray]:
@@ -218,8 +169,18 @@ def _common_spacing(slices: Sequence[Slice]) -> tuple[float, float]:
     return float(down), float(along)
 
 
-def _regular_step(positions: Float[np.ndarray, "n 3"], normal: np.ndarray, pixel_mm: float) -> tuple[float, np.ndarray]:
-    """Distance and direction from each slice to the next; `positions` are ordered along `normal`."""
+@dataclass(frozen=True, slots=True)
+class _Spaces:
+    """Distance and direction from each slice to the next; with `warnings` the slices need a `Regrid`."""
+
+    step: float
+    direction: np.ndarray
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _spaces(positions: Float[np.ndarray, "n 3"], normal: np.ndarray, pixel_mm: float, uneven: UnevenSlices) -> _Spaces:
+    """How the slices follow each other; `positions` are ordered along `normal`."""
     places = positions @ normal
     steps = np.diff(places)
     if steps.min() < _SAME_PLACE_MM:
@@ -235,21 +196,25 @@ def _regular_step(positions: Float[np.ndarray, "n 3"], normal: np.ndarray, pixel
     line = np.polynomial.Polynomial.fit(np.arange(count + 1), places, 1) if count > 1 else None
     off = float(np.ptp(places - line(np.arange(count + 1)))) / 2 if line else 0.0
     even = steps.min() > 0.5 * usual and steps.max() < 1.5 * usual
-    if not even or off > max(SLICE_TOLERANCE_MM, SLICE_TOLERANCE * usual):
-        _refuse_irregular(steps)
+    regular = even and off <= max(SLICE_TOLERANCE_MM, SLICE_TOLERANCE * usual)
+    if not regular:
+        _refuse_missing(steps)
+        if uneven == "refuse" or steps.max() > MAX_UNEVEN * usual:
+            _refuse_uneven(steps)
     chord = positions[-1] - positions[0]
     direction = chord / np.linalg.norm(chord)
     shear = float(np.linalg.norm(direction - (direction @ normal) * normal))
-    if shear > MAX_SHEAR:
-        angle = float(np.degrees(np.arcsin(min(1.0, shear))))
+    angle = float(np.degrees(np.arcsin(min(1.0, shear))))
+    if angle > MAX_TILT_DEGREES:
         raise InputError(
-            f"Its slices are stacked {angle:.1f} degrees off their normal (gantry tilt).",
+            f"Its slices are stacked {angle:.1f} degrees off their normal, which no gantry tilt explains.",
             code="geometry.gantry_tilt",
             found=f"{angle:.2f} degrees",
-            expected=f"at most {np.degrees(np.arcsin(MAX_SHEAR)):.2f} degrees",
-            hint="Export a reconstruction without tilt.",
+            expected=f"at most {MAX_TILT_DEGREES:g} degrees",
+            hint="Export the series again from the scanner.",
         )
-    astray = np.linalg.norm(positions - positions[0] - np.outer(places - places[0], direction), axis=1).max()
+    along = (places - places[0]) / (direction @ normal)
+    astray = np.linalg.norm(positions - positions[0] - np.outer(along, direction), axis=1).max()
     if astray > 0.5 * pixel_mm:
         raise InputError(
             f"Its slices are shifted sideways against each other, by up to {astray:.2f} mm.",
@@ -257,10 +222,21 @@ def _regular_step(positions: Float[np.ndarray, "n 3"], normal: np.ndarray, pixel
             found=f"{astray:.2f} mm",
             expected=f"at most half a pixel, {0.5 * pixel_mm:.2f} mm",
         )
-    return float(np.linalg.norm(chord)) / count, direction
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if shear > MAX_SHEAR:
+        warnings += (SHEARED,)
+        notes += (f"stacked {angle:.1f} degrees off their normal (gantry tilt); resampled to a rectangular grid",)
+    if not regular:
+        warnings += (RESAMPLED,)
+        notes += (f"slices lie {steps.min():.4g} to {steps.max():.4g} mm apart; resampled to one distance",)
+    length = float(places[-1] - places[0])
+    if warnings:
+        return _Spaces(length / (count if regular else max(1, round(length / usual))), normal, warnings, notes)
+    return _Spaces(float(np.linalg.norm(chord)) / count, direction)
 
 
-def _refuse_irregular(steps: Float[np.ndarray, " n"]) -> None:
+def _refuse_missing(steps: Float[np.ndarray, " n"]) -> None:
     # A gap is a multiple of the regular step, and of the steps in a series with gaps most are regular.
     regular = float(np.sort(steps)[(len(steps) - 1) // 2])
     multiples = np.rint(steps / regular)
@@ -276,12 +252,15 @@ def _refuse_irregular(steps: Float[np.ndarray, " n"]) -> None:
             expected=f"{regular:.4g} mm",
             hint="Send the whole series again.",
         )
+
+
+def _refuse_uneven(steps: Float[np.ndarray, " n"]) -> None:
     raise InputError(
         f"The distance between its slices varies from {steps.min():.4g} to {steps.max():.4g} mm.",
         code="geometry.nonuniform_spacing",
         found=[round(float(steps.min()), 4), round(float(steps.max()), 4)],
         expected="one distance",
-        hint="Export a reconstruction with one slice distance.",
+        hint="Export a reconstruction with one slice distance, or set study.uneven_slices to resample.",
     )
 
 

@@ -9,15 +9,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from segloop.errors import InputError
+from segloop.io.dicom.quick import quick_header
 
 _DESIGNATION = re.compile(r"\x1b\$?[()\-]?[A-Z]")
 
@@ -43,6 +48,12 @@ TAGS = [
     "SliceThickness",
     "SpacingBetweenSlices",
     "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "SequenceOfUltrasoundRegions",
+    "ContrastBolusAgent",
+    "ConcatenationUID",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "StudyID",
@@ -58,13 +69,25 @@ TAGS = [
     "Columns",
     "PixelSpacing",
     "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
     "Units",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
 
+_WANTED = frozenset(tag for tag in map(tag_for_keyword, TAGS) if tag is not None)
+
+_ONE_SCRIPT = frozenset({"UI", "CS", "DA", "TM", "IS", "DS"})
+"""Value representations whose text no character set changes."""
+
 _PREAMBLE = 128
 _PIXEL_ELEMENTS = {0x0008, 0x0009, 0x0010}
+_PIXEL_DATA = 0x0010
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = 0xE000, 0xE0DD
 _LONG_VR = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OV")
@@ -81,12 +104,14 @@ class Header:
         dataset: The elements of `TAGS` that the file has.
         has_pixels: Whether a pixel element follows the header.
         fault: Why the file is damaged; empty for a sound one.
+        pixels_at: Bytes before the first pixel of PixelData in native form; 0 for any other form.
     """
 
     path: Path
     dataset: pydicom.Dataset
     has_pixels: bool
     fault: str = ""
+    pixels_at: int = 0
 
 
 @contextmanager
@@ -123,15 +148,21 @@ def read_header(path: Path) -> Header | None:
                     return Header(path, pydicom.Dataset(), False, "it does not begin like a DICOM file")
                 return None
             stream.seek(0)
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=bare)
+            dataset: pydicom.Dataset
+            quick = None if bare else quick_header(stream, _WANTED)
+            stream.seek(0 if quick is None else quick[1])
+            if quick is None:
+                dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=bare)
+            else:
+                dataset = quick[0]
             if (
                 bare
                 and not {"SOPClassUID", "Modality"} & set(dataset.dir())
                 and path.suffix.lower() not in _DICOM_SUFFIXES
             ):
                 return None
-            has_pixels, fault = _pixels(stream, dataset, path)
-            return Header(path, dataset, has_pixels, fault)
+            has_pixels, fault, begin = _pixels(stream, dataset, path)
+            return Header(path, dataset, has_pixels, fault, begin)
     except OSError as fault:
         return Header(path, pydicom.Dataset(), False, f"it cannot be opened ({fault.strerror})")
     # A damaged header makes pydicom raise almost anything; the file is at fault each time.
@@ -152,10 +183,40 @@ def read_whole_header(path: Path) -> pydicom.Dataset:
         raise InputError(f"{path.name} cannot be read: {type(fault).__name__}.") from fault
 
 
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def value_of(dataset: pydicom.Dataset, keyword: str) -> Any:
+    """An element's value, None where it is absent: as pydicom's, but that several decimals come as a tuple of floats.
+
+    A scan asks so often that pydicom's look-up and conversion are felt.
+    """
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return None
+    raw: Any = dataset.get_item(tag)
+    if isinstance(raw, RawDataElement) and raw.value:
+        if raw.VR == "US" and raw.length == 2:
+            return int.from_bytes(raw.value, "little" if raw.is_little_endian else "big")
+        if raw.VR == "DS":
+            stated = raw.value.decode("latin-1").strip(" \0")
+            numbers = tuple(float(part) for part in stated.split("\\")) if stated else (None,)
+            return numbers if len(numbers) > 1 else numbers[0]
+    return dataset[tag].value
+
+
 def text(dataset: pydicom.Dataset, keyword: str) -> str:
     """An element as stripped text; empty where it is absent or of the wrong kind."""
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return ""
+    raw: Any = dataset.get_item(tag)
+    if isinstance(raw, RawDataElement) and raw.VR in _ONE_SCRIPT and raw.value and b"\\" not in raw.value:
+        return raw.value.decode("latin-1").strip(" \0")
     try:
-        value = dataset.get(keyword)
+        value = dataset[tag].value
     # A malformed value is as good as none for what is only shown or compared.
     except (ValueError, TypeError, AttributeError):
         return ""
@@ -183,26 +244,38 @@ def number(dataset: pydicom.Dataset, keyword: str) -> int | None:
         return None
 
 
-def _pixels(stream: BinaryIO, dataset: pydicom.Dataset, path: Path) -> tuple[bool, str]:
-    """Whether pixels follow, and what is wrong with their length; `stream` stands where the header ended."""
-    syntax = _transfer_syntax(dataset)
+def decimal(dataset: pydicom.Dataset, keyword: str) -> float | None:
+    """An element as a number, None where it is none."""
+    try:
+        return float(text(dataset, keyword))
+    except ValueError:
+        return None
+
+
+def _pixels(stream: BinaryIO, dataset: pydicom.Dataset, path: Path) -> tuple[bool, str, int]:
+    """Whether pixels follow, what is wrong with their length, and where native ones begin.
+
+    `stream` stands where the header ended.
+    """
+    syntax = transfer_syntax(dataset)
     if syntax == DeflatedExplicitVRLittleEndian:
-        return _deflated(path)
+        return *_deflated(path), 0
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     stated = _pixel_length(stream, order)
     if stated is None:
-        return False, ""
-    begin, length = stated
+        return False, "", 0
+    begin, length, element = stated
     if length == _UNDEFINED:
-        return True, "" if _fragments_complete(stream, begin, order) else "its compressed pixels are cut off"
+        return True, "" if _fragments_complete(stream, begin, order) else "its compressed pixels are cut off", 0
     there = min(length, path.stat().st_size - begin)
     expected = _expected_bytes(dataset)
     needed = length if expected is None else expected
-    return True, f"its pixels are cut off: {there:,} of {needed:,} bytes are there" if there < needed else ""
+    fault = f"its pixels are cut off: {there:,} of {needed:,} bytes are there" if there < needed else ""
+    return True, fault, begin if element == _PIXEL_DATA else 0
 
 
-def _pixel_length(stream: BinaryIO, order: str) -> tuple[int, int] | None:
-    """Where the pixels begin and how long they are stated to be; None when no pixel element comes next."""
+def _pixel_length(stream: BinaryIO, order: str) -> tuple[int, int, int] | None:
+    """Where the pixels begin, how long they are stated to be, and in which element; None when none comes next."""
     start = stream.tell()
     head = stream.read(12).ljust(12, b"\0")
     group, element = struct.unpack(order + "HH", head[:4])
@@ -210,10 +283,11 @@ def _pixel_length(stream: BinaryIO, order: str) -> tuple[int, int] | None:
         return None
     explicit = head[4:6] in _LONG_VR
     (length,) = struct.unpack(order + "I", head[8:12] if explicit else head[4:8])
-    return start + (12 if explicit else 8), length
+    return start + (12 if explicit else 8), length, element
 
 
-def _transfer_syntax(dataset: pydicom.Dataset) -> UID:
+def transfer_syntax(dataset: pydicom.Dataset) -> UID:
+    """How a file is encoded; the default of the standard where it does not say."""
     meta = getattr(dataset, "file_meta", None) or pydicom.Dataset()
     return UID(str(meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
 
@@ -246,11 +320,12 @@ def _fragments_complete(stream: BinaryIO, begin: int, order: str) -> bool:
 def _expected_bytes(dataset: pydicom.Dataset) -> int | None:
     """Length of uncompressed pixels; None when the header does not say (which reading will find out)."""
     try:
-        samples = int(dataset.get("SamplesPerPixel") or 1)
-        count = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1) * samples
-        bits = count * int(dataset.BitsAllocated)
+        samples = int(value_of(dataset, "SamplesPerPixel") or 1)
+        frames = int(value_of(dataset, "NumberOfFrames") or 1)
+        count = int(value_of(dataset, "Rows")) * int(value_of(dataset, "Columns")) * frames * samples
+        bits = count * int(value_of(dataset, "BitsAllocated"))
     except (AttributeError, TypeError, ValueError):
         return None
-    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+    if text(dataset, "PhotometricInterpretation") == "YBR_FULL_422":
         bits = bits * 2 // 3
     return (bits + 7) // 8

@@ -2,142 +2,156 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import pydicom
 from jaxtyping import Shaped
-from pydicom import Dataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-from pydicom.pixels.utils import pixel_array
 
 from segloop.errors import InputError, SegloopError
+from segloop.io.dicom.decode import Part, Plane, parts, planes_of
 from segloop.io.dicom.header import quiet
-from segloop.io.dicom.refs import InstanceRef, SeriesRef
+from segloop.io.dicom.refs import SeriesRef
+from segloop.io.dicom.suv import suv_factor
+from segloop.plan import ReadingSpec
 from segloop.volume import Volume
 
-
-@dataclass(frozen=True, slots=True)
-class _Plane:
-    """Stored values of one slice and how they become real ones."""
-
-    stored: Shaped[np.ndarray, "y x ..."]
-    slope: float = 1.0
-    intercept: float = 0.0
+_KINDS: tuple[Any, ...] = (np.int16, np.int32, np.float32)
+"""Kinds of number that a grey volume may hold, the narrowest first."""
+_FLOAT = len(_KINDS) - 1
+_THREADS = min(8, os.cpu_count() or 1)
 
 
-def read_series(series: SeriesRef) -> Volume:
-    """The series as one volume, its slices in the order of `series.files`.
+def read_series(series: SeriesRef, reading: ReadingSpec | None = None) -> Volume:
+    """The series as one volume on `series.geometry`.
 
     Rescale slope and intercept are applied slice by slice. The result is int16, or int32 where that is too narrow, when
-    every slope is 1 and one whole intercept is shared; else float32. Colour stays as stored, as RGB.
+    every slope is 1 and every intercept whole; else float32. Colour comes as stored, as RGB; from a palette in 8 bits.
+    MONOCHROME1 is inverted to the meaning of MONOCHROME2, but for CT, PET and NM, whose values are measurements. A
+    series with `regrid` is resampled to its rectangular grid. Threads decode file by file straight into the one array,
+    so the volume is never held twice.
+
+    Args:
+        series: From `scan`.
+        reading: What the model's Plan asks for; by default values keep the unit they are stored in.
 
     Raises:
-        InputError: The series' own fault; `input.unreadable` naming the file whose pixels cannot be decoded.
+        InputError: The series' own fault; `input.unreadable` naming the file whose pixels cannot be decoded;
+            `input.suv` or `input.no_window` where the headers lack what `reading` asks for.
     """
+    reading = reading or ReadingSpec()
     series.require_readable()
-    geometry = series.geometry
-    if geometry is None:
+    if series.geometry is None:
         raise InputError(f"{series.title} holds no volume.", code="input.not_an_image")
     with quiet():
-        planes = _in_order(series)
-    _, rows, columns = geometry.shape
-    for plane in planes:
-        if plane.stored.shape[:2] != (rows, columns):
-            raise InputError(
-                f"{series.title} decodes to {plane.stored.shape[:2]} pixels, its header says {(rows, columns)}.",
-                found=list(plane.stored.shape[:2]),
-                expected=[rows, columns],
-            )
-    return Volume(_combined(planes), geometry, series.modality)
+        factor = suv_factor(series) if reading.pet == "suv-bw" and series.modality == "PT" else 1.0
+        array = _read(series, reading.display)
+    if factor != 1.0:
+        array = array.astype(np.float32, copy=False)
+        array *= np.float32(factor)
+    if series.regrid is not None:
+        array = series.regrid.image(array)
+    return Volume(array, series.geometry, series.modality)
 
 
-def _in_order(series: SeriesRef) -> list[_Plane]:
-    planes: list[_Plane] = []
-    for file in series.files:
-        try:
-            planes += _planes(file)
-        except SegloopError:
-            raise
-        # Each decoder has exceptions of its own; the file is at fault in all of them.
-        except Exception as fault:
-            reason = type(fault).__name__
-            raise InputError(
-                f"{file.path.name} cannot be read: its pixels do not decode ({reason}).",
-                found=reason,
-                hint="Send the file again; it is damaged, or compressed in a way this installation cannot decode.",
-            ) from fault
-    return planes
+def _read(series: SeriesRef, display: bool) -> Shaped[np.ndarray, "z y x ..."]:
+    """All slices in one array of the narrowest kind; starts again in the rare case that a later slice needs a wider."""
+    work = parts(series.files, _THREADS)
+    first = next(_decoded(series, work[0], display))
+    # A file of one slice is decoded by now; of a file of many the first part begins again.
+    others = work if work[0].frames else work[1:]
+    kind = _needed(first)
+    while True:
+        array = np.empty(
+            (_shape(series)[0], *first.stored.shape), first.stored.dtype if _colour(first) else _KINDS[kind]
+        )
+        _fill(array, first)
+
+        def one(part: Part, array: np.ndarray = array) -> int:
+            if _in_place(array, part, display):
+                return 0
+            return max(_fill(array, plane) for plane in _decoded(series, part, display))
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            try:
+                wider = max(pool.map(one, others), default=kind)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        if wider <= kind:
+            return array
+        kind = wider
 
 
-def _planes(file: InstanceRef) -> list[_Plane]:
-    dataset = pydicom.dcmread(file.path, force=True)
-    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", Dataset()):
-        dataset.ensure_file_meta()
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    stored = _without_overlay(pixel_array(dataset), dataset)
-    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)
-    if file.frames:
-        stored = stored if int(dataset.get("NumberOfFrames") or 1) > 1 else stored[np.newaxis]
-        return [_Plane(stored[number - 1], *_frame_rescale(dataset, number)) for number in file.frames]
-    if "ModalityLUTSequence" in dataset:
-        return [_Plane(apply_modality_lut(stored, dataset))]
-    return [_Plane(stored, *_rescale(dataset))]
+def _in_place(array: Shaped[np.ndarray, "z y x ..."], part: Part, display: bool) -> bool:
+    """Whether a plain slice could be read straight into its place."""
+    native = part.file.native
+    if native is None or display or array.dtype != np.int16 or array.ndim != 3:
+        return False
+    try:
+        return native.read_into(part.file.path, array[part.slices[0]])
+    except (OSError, ValueError):
+        return False  # the general way says what is wrong with the file
 
 
-def _rescale(dataset: Dataset) -> tuple[float, float]:
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    return (1.0 if slope in (None, "") else float(slope), 0.0 if intercept in (None, "") else float(intercept))
+def _shape(series: SeriesRef) -> tuple[int, int, int]:
+    assert series.geometry is not None
+    return series.regrid.source if series.regrid is not None else series.geometry.shape
 
 
-def _frame_rescale(dataset: Dataset, number: int) -> tuple[float, float]:
-    groups = (dataset.PerFrameFunctionalGroupsSequence[number - 1], *dataset.get("SharedFunctionalGroupsSequence", ()))
-    for group in groups:
-        items: Any = group.get("PixelValueTransformationSequence")
-        if items:
-            return _rescale(items[0])
-    return _rescale(dataset)
+def _colour(plane: Plane) -> bool:
+    return plane.stored.ndim == 3
 
 
-def _without_overlay(stored: Shaped[np.ndarray, "*axes"], dataset: Dataset) -> Shaped[np.ndarray, "*axes"]:
-    """Clear the bits above the stored ones where an overlay is hidden in them (PS3.5 8.1.2)."""
-    allocated, used = int(dataset.get("BitsAllocated") or 0), int(dataset.get("BitsStored") or 0)
-    hidden = any(
-        (group, 0x0102) in dataset and (group, 0x3000) not in dataset and int(dataset[group, 0x0102].value or 0) >= used
-        for group in range(0x6000, 0x6020, 2)
-    )
-    if not hidden or stored.dtype.kind not in "ui" or not 0 < used < allocated:
-        return stored
-    shift = stored.dtype.itemsize * 8 - used
-    return (stored << shift) >> shift
+def _decoded(series: SeriesRef, part: Part, display: bool) -> Iterator[Plane]:
+    """The slices of one part, one by one, each of the size that the headers state."""
+    shape = _shape(series)[1:]
+    try:
+        for plane in planes_of(part, series.modality, display):
+            if plane.stored.shape[:2] != shape or _colour(plane) != (series.channels > 1):
+                raise InputError(
+                    f"{part.file.path.name} decodes to {plane.stored.shape} pixels, its header says {shape} in "
+                    f"{series.channels} channel(s).",
+                    found=list(plane.stored.shape),
+                    expected=[*shape, series.channels],
+                )
+            yield plane
+    except SegloopError:
+        raise
+    # Each decoder has exceptions of its own; the file is at fault in all of them.
+    except Exception as fault:
+        reason = type(fault).__name__
+        raise InputError(
+            f"{part.file.path.name} cannot be read: its pixels do not decode ({reason}).",
+            found=reason,
+            hint="Send the file again; it is damaged, or compressed in a way this installation cannot decode.",
+        ) from fault
 
 
-def _combined(planes: list[_Plane]) -> Shaped[np.ndarray, "z y x ..."]:
-    first = planes[0]
-    if first.stored.ndim == 3:
-        return np.stack([plane.stored for plane in planes])
-    whole = all(
-        plane.stored.dtype.kind in "ui" and plane.slope == 1 and plane.intercept == first.intercept for plane in planes
-    )
-    if whole and first.intercept.is_integer():
-        low = min(int(plane.stored.min()) for plane in planes) + int(first.intercept)
-        high = max(int(plane.stored.max()) for plane in planes) + int(first.intercept)
-        narrow = low >= np.iinfo(np.int16).min and high <= np.iinfo(np.int16).max
-        kind: Any = np.int16 if narrow else np.int32
-        if low >= np.iinfo(np.int32).min and high <= np.iinfo(np.int32).max:
-            return _filled(planes, kind)
-    return _filled(planes, np.float32)
+def _needed(plane: Plane) -> int:
+    """The index of the narrowest of `_KINDS` that holds a slice exactly, float32 for what is not whole."""
+    stored = plane.stored
+    if _colour(plane):
+        return 0
+    if stored.dtype.kind not in "ui" or plane.slope != 1 or not float(plane.intercept).is_integer():
+        return _FLOAT
+    low, high = int(stored.min()) + int(plane.intercept), int(stored.max()) + int(plane.intercept)
+    for index, kind in enumerate(_KINDS[:_FLOAT]):
+        if low >= np.iinfo(kind).min and high <= np.iinfo(kind).max:
+            return index
+    return _FLOAT
 
 
-def _filled(planes: list[_Plane], kind: Any) -> Shaped[np.ndarray, "z y x"]:
-    result = np.empty((len(planes), *planes[0].stored.shape), kind)
-    for z, plane in enumerate(planes):
-        if kind is np.float32:
-            # Doubles in between: large integers times a slope lose digits in single precision.
-            result[z] = plane.stored.astype(np.float64) * plane.slope + plane.intercept
-        else:
-            result[z] = plane.stored.astype(np.int32) + int(plane.intercept)
-    return result
+def _fill(array: Shaped[np.ndarray, "z y x ..."], plane: Plane) -> int:
+    """Put a slice in its place; returns the kind it needs, and leaves it out where `array` is too narrow for it."""
+    needed = _needed(plane)
+    if _colour(plane):
+        array[plane.z] = plane.stored
+    elif array.dtype == np.float32:
+        array[plane.z] = plane.real()
+    elif needed < _FLOAT and array.dtype.itemsize >= np.dtype(_KINDS[needed]).itemsize:
+        # Modulo the width of the array: what was found to fit comes out right.
+        np.add(plane.stored, int(plane.intercept), out=array[plane.z], dtype=array.dtype, casting="unsafe")
+    return needed

@@ -14,6 +14,13 @@ from segloop.volume import Geometry
 if TYPE_CHECKING:
     import pydicom
 
+    from segloop.io.dicom.native import Native
+    from segloop.io.dicom.regrid import Regrid
+
+
+SHEARED, RESAMPLED = "slices_sheared", "slices_resampled"
+"""`SeriesRef.warnings`: slices interpolated because of a gantry tilt, or because they lie at uneven distances."""
+
 
 @dataclass(frozen=True, slots=True)
 class PatientRef:
@@ -57,12 +64,16 @@ class InstanceRef:
         sop_class_uid: Empty where the file has none.
         frames: For a multi-frame object its frame numbers (from 1) in the order of the volume's slices; empty for a
             single-frame one, which is one slice.
+        slices: Which of the series' slices the file, or each of `frames`, is.
+        native: Where its pixels lie, for a plain uncompressed one.
     """
 
     path: Path
     sop_instance_uid: str
     sop_class_uid: str
     frames: tuple[int, ...] = ()
+    slices: tuple[int, ...] = ()
+    native: Native | None = field(default=None, repr=False)
 
     def sha256(self) -> str:
         """Hex SHA-256 of the file's bytes.
@@ -99,12 +110,17 @@ class SeriesRef:
         frame_of_reference_uid: FrameOfReferenceUID.
         manufacturer: Manufacturer.
         body_part: BodyPartExamined.
+        contrast: Whether a contrast agent is stated.
+        derived: Whether its images are derived from others: reformations, projections, captures.
+        slice_thickness_mm: SliceThickness where stated; the distance between slices is the geometry's.
         channels: 1 for grey, 3 for colour.
         files: In the order of the volume's slices where there is a geometry, else by file name.
         geometry: The volume's grid, slices ordered along the cross product of row and column direction; None when the
             series has a fault or holds no image.
         faults: Why it cannot be read; empty for a good series.
+        regrid: For slices that form no rectangular grid, how they lie in `geometry`, which then is resampled from them.
         notes: What a reader should know that is no fault.
+        warnings: Codes of the notes that a report has to repeat: `slices_sheared`, `slices_resampled`.
         localizer: Whether it is a survey image for planning.
         made_by_segloop: Whether it is a result of segloop, which is never processed again.
         linkable: Whether results can refer to it: one study UID, one series UID, a SOP class and instance UID per file.
@@ -119,11 +135,16 @@ class SeriesRef:
     frame_of_reference_uid: str = ""
     manufacturer: str = ""
     body_part: str = ""
+    contrast: bool = False
+    derived: bool = False
+    slice_thickness_mm: float | None = None
     channels: int = 1
     files: tuple[InstanceRef, ...] = ()
     geometry: Geometry | None = None
     faults: tuple[Refusal, ...] = ()
+    regrid: Regrid | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     localizer: bool = False
     made_by_segloop: bool = False
     linkable: bool = True

@@ -10,21 +10,36 @@ from pathlib import Path
 from pydicom import Dataset
 
 from segloop.errors import InputError
-from segloop.io.dicom.grid import Slice, Stack, slices_of, stack
-from segloop.io.dicom.header import Header, number, quiet, read_header, text
+from segloop.io.dicom.grid import Stack
+from segloop.io.dicom.header import Header, decimal, number, quiet, read_header, text
 from segloop.io.dicom.kinds import NOT_AN_IMAGE, is_lost, not_an_image
+from segloop.io.dicom.native import native_of
 from segloop.io.dicom.own import is_own_object
 from segloop.io.dicom.refs import InstanceRef, PatientRef, Refusal, SeriesRef, StudyRef
+from segloop.io.dicom.slices import Slice
+from segloop.io.dicom.sorting import (
+    arranged,
+    incomplete,
+    is_derived,
+    is_localizer,
+    without_copies,
+    without_surveys,
+)
 from segloop.io.dicom.source import Files, is_zip, listed, unpacked
+from segloop.plan import UnevenSlices
 
 _CUT = "it ends before its pixels"
 
 
-def scan(source: Path) -> list[SeriesRef]:
+def scan(source: Path, uneven: UnevenSlices = "refuse") -> list[SeriesRef]:
     """The series found in a folder (recursively), a single file or a zip archive.
 
     What the files are is decided by what they hold, never by their names. A zip is unpacked to a temporary folder that
     lives as long as one of the returned series; `opened` and `scan_files` give control over that.
+
+    Args:
+        source: Folder, file or zip.
+        uneven: Whether slices at varying distances are refused, or resampled to one distance with a warning.
 
     Returns:
         Image series and other objects alike, sorted by series number, each with its faults.
@@ -35,17 +50,18 @@ def scan(source: Path) -> list[SeriesRef]:
         ServiceError: `disk.full` while unpacking.
     """
     if not is_zip(source):
-        return scan_files(listed(source))
+        return scan_files(listed(source), uneven=uneven)
     keeper = tempfile.TemporaryDirectory(prefix="segloop-")
-    return scan_files(unpacked(source, Path(keeper.name)), keeper)
+    return scan_files(unpacked(source, Path(keeper.name)), keeper, uneven)
 
 
-def scan_files(files: Files, keeper: object = None) -> list[SeriesRef]:
+def scan_files(files: Files, keeper: object = None, uneven: UnevenSlices = "refuse") -> list[SeriesRef]:
     """As `scan`, for files already listed by `opened`.
 
     Args:
         files: What to scan.
         keeper: Kept alive by every returned series.
+        uneven: As for `scan`.
     """
     with quiet():
         headers = [header for header in map(read_header, files.paths) if header is not None]
@@ -58,8 +74,8 @@ def scan_files(files: Files, keeper: object = None) -> list[SeriesRef]:
                 hint="Give the folder that holds the study.",
             )
         uids = {text(header.dataset, "SeriesInstanceUID") for header in headers}
-        lost = [header for header in headers if is_lost(header, uids)]
-        known = [header for header in headers if not is_lost(header, uids)]
+        judged = [(header, is_lost(header, uids)) for header in headers]
+        lost, known = ([header for header, is_so in judged if is_so == wanted] for wanted in (True, False))
         if not known:
             raise InputError(
                 f"{lost[0].path.name} cannot be read: {lost[0].fault or _CUT}.",
@@ -67,7 +83,7 @@ def scan_files(files: Files, keeper: object = None) -> list[SeriesRef]:
                 hint="Copy or export the file again.",
             )
         _refuse_two_patients([h for h in known if h.has_pixels or text(h.dataset, "PatientID")], files.name)
-        found = [_series(group, lost, keeper) for group in _grouped(known)]
+        found = [_series(group, lost, keeper, uneven) for group in _grouped(known)]
     if not any(series.is_image for series in found):
         raise InputError(
             f"{files.name} holds no image: {'; '.join(sorted({f.message for s in found for f in s.faults}))}",
@@ -118,12 +134,11 @@ def _grouped(headers: Iterable[Header]) -> list[list[Header]]:
     return list(groups.values())
 
 
-def _series(headers: list[Header], lost: Sequence[Header], keeper: object) -> SeriesRef:
+def _series(headers: list[Header], lost: Sequence[Header], keeper: object, uneven: UnevenSlices) -> SeriesRef:
     """One series with its geometry, or with its faults."""
-    first = headers[0].dataset
-    modality = text(first, "Modality")
     faults: list[Refusal] = []
-    arranged: Stack | None = None
+    notes: tuple[str, ...] = ()
+    formed: Stack | None = None
     kind = not_an_image(headers)
     if kind:
         faults.append(Refusal(NOT_AN_IMAGE, f"It is {kind}, not an image."))
@@ -133,58 +148,48 @@ def _series(headers: list[Header], lost: Sequence[Header], keeper: object) -> Se
         # A file that does not even say which series it is of may be a slice of any series beside it.
         damaged += [h for h in lost if h.path.parent in folders]
         faults += [Refusal("input.unreadable", f"{h.path.name} cannot be read: {h.fault or _CUT}.") for h in damaged]
-        headers, repeated = _without_copies(headers)
-        faults += repeated
+        headers, repeated = without_copies(headers)
+        headers, notes = without_surveys(headers)
+        faults += [*repeated, *incomplete(headers)]
         if not faults:
             try:
-                slices = [s for i, header in enumerate(headers) for s in slices_of(header, i)]
-                arranged = stack(slices, modality)
+                headers, formed = arranged(headers, text(headers[0].dataset, "Modality"), uneven)
             except InputError as fault:
                 faults.append(Refusal(fault.code, str(fault)))
+    first = headers[0].dataset
     return SeriesRef(
         series_uid=text(first, "SeriesInstanceUID"),
         study=_study(first),
         patient=_patient(first),
-        modality=modality,
+        modality=text(first, "Modality"),
         description=text(first, "SeriesDescription"),
         series_number=number(first, "SeriesNumber"),
         frame_of_reference_uid=text(first, "FrameOfReferenceUID"),
         manufacturer=text(first, "Manufacturer"),
         body_part=text(first, "BodyPartExamined"),
+        contrast=bool(text(first, "ContrastBolusAgent")),
+        derived=is_derived(headers[0]),
+        slice_thickness_mm=decimal(first, "SliceThickness"),
         channels=_channels(first),
-        files=_instances(headers, arranged.slices if arranged else ()),
-        geometry=arranged.geometry if arranged else None,
+        files=_instances(headers, formed.slices if formed else ()),
+        geometry=formed.geometry if formed else None,
         faults=tuple(faults),
-        notes=(*_notes(first), *(arranged.notes if arranged else ())),
-        localizer="LOCALIZER" in text(first, "ImageType").upper(),
+        regrid=formed.regrid if formed else None,
+        notes=(*notes, *_notes(first), *(formed.notes if formed else ())),
+        warnings=formed.warnings if formed else (),
+        localizer=is_localizer(headers[0]),
         made_by_segloop=is_own_object(first),
         linkable=_is_linkable(headers),
         keeper=keeper,
     )
 
 
-def _without_copies(headers: Sequence[Header]) -> tuple[list[Header], list[Refusal]]:
-    """The files with byte-identical copies of one instance left out, and a fault for differing ones."""
-    kept: list[Header] = []
-    faults: list[Refusal] = []
-    seen: dict[str, InstanceRef] = {}
-    for header in headers:
-        uid = text(header.dataset, "SOPInstanceUID")
-        instance = InstanceRef(header.path, uid, "")
-        if uid and uid in seen:
-            if seen[uid].sha256() != instance.sha256():
-                names = f"{seen[uid].path.name} and {header.path.name}"
-                faults.append(Refusal("input.duplicate", f"{names} have one SOP instance UID but different bytes."))
-            continue
-        seen[uid] = instance
-        kept.append(header)
-    return kept, faults
-
-
 def _instances(headers: Sequence[Header], slices: Sequence[Slice]) -> tuple[InstanceRef, ...]:
     frames: dict[int, list[int]] = {}
-    for place in slices:
+    places: dict[int, list[int]] = {}
+    for z, place in enumerate(slices):
         frames.setdefault(place.file, []).append(place.frame)
+        places.setdefault(place.file, []).append(z)
     order = list(frames) or range(len(headers))
     return tuple(
         InstanceRef(
@@ -192,6 +197,8 @@ def _instances(headers: Sequence[Header], slices: Sequence[Slice]) -> tuple[Inst
             text(headers[i].dataset, "SOPInstanceUID"),
             text(headers[i].dataset, "SOPClassUID"),
             tuple(frame for frame in frames.get(i, ()) if frame),
+            tuple(places.get(i, ())),
+            native_of(headers[i]) if slices else None,
         )
         for i in order
     )
@@ -206,10 +213,12 @@ def _channels(dataset: Dataset) -> int:
 def _notes(dataset: Dataset) -> tuple[str, ...]:
     notes = []
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
-        notes.append("MONOCHROME1: low values are meant to be shown bright; values are kept as stored")
+        with_unit = text(dataset, "Modality") in ("CT", "PT", "NM")
+        done = "values are measurements and stay as stored" if with_unit else "values are inverted"
+        notes.append(f"MONOCHROME1: low values are meant to be shown bright; {done}")
     units = text(dataset, "Units")
     if text(dataset, "Modality") == "PT" and units not in ("", "GML"):
-        notes.append(f"PET in {units}, not in SUV; values are kept as stored")
+        notes.append(f"PET in {units}, not in SUV; values are kept as stored unless a Plan asks for SUV")
     return tuple(notes)
 
 

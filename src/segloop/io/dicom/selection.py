@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from segloop.errors import InputError
 from segloop.io.dicom.refs import SeriesRef
-from segloop.io.rules import matches
+from segloop.io.rules import Stated, matches
 from segloop.plan import SeriesRule
 
 
@@ -88,7 +88,8 @@ def _reasons(series: SeriesRef, rule: SeriesRule) -> tuple[str, ...]:
 
 def _rule_reasons(series: SeriesRef, rule: SeriesRule) -> tuple[str, ...]:
     survey = ("it is a localizer (survey image)",) if series.localizer else ()
-    return (*survey, *matches(rule, series.geometry, series.modality, series.description, series.channels))
+    stated = Stated(series.body_part, series.contrast, series.derived, series.slice_thickness_mm)
+    return (*survey, *matches(rule, series.geometry, series.modality, series.description, series.channels, stated))
 
 
 def _none_fits(judged: Sequence[Refused]) -> InputError:

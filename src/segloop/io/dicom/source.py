@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segloop.errors import InputError, ServiceError
+from segloop.io.dicom.media import is_directory, referenced
 
 _MAX_UNPACKED_BYTES = 64 * 1024**3
 _MAX_MEMBERS = 200_000
@@ -56,12 +57,15 @@ def opened(source: Path, only: Sequence[str] = ()) -> Iterator[Files]:
 
 
 def listed(source: Path) -> Files:
-    """The files of a folder, or the one file.
+    """The files of a folder, the files that a DICOMDIR names, or the one file.
 
     Raises:
-        InputError: `input.unreadable` when there is no such file or folder.
+        InputError: `input.unreadable` when there is no such file or folder, or when files that a DICOMDIR names are
+            missing; `input.not_an_image` when all are.
     """
     if source.is_file():
+        if is_directory(source):
+            return Files(source.parent, referenced(source), source.name)
         return Files(source.parent, (source,), source.name)
     if not source.is_dir():
         raise InputError(f"{source.name} cannot be read: there is no such file or folder.", found=source.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom import DataElement, Dataset, config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import PersonName, validate_value
 
 from segloop.io.dicom.header import plain_text, quiet
@@ -129,12 +129,18 @@ def new_dataset(sop_class: str, uid: str, modality: str) -> Dataset:
     return dataset
 
 
-def save(dataset: Dataset, path: Path) -> Path:
-    """Write the object as a DICOM file, whole or not at all; equal objects give equal bytes."""
+def save(dataset: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> Path:
+    """Write the object as a DICOM file, whole or not at all; equal objects give equal bytes.
+
+    Args:
+        dataset: The object.
+        path: File to write.
+        syntax: Little endian transfer syntax, with explicit or implicit VR.
+    """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.ImplementationClassUID = UID(derive_uid("segloop", "implementation"))
     meta.ImplementationVersionName = "SEGLOOP"
     dataset.file_meta = meta
@@ -142,7 +148,8 @@ def save(dataset: Dataset, path: Path) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with quiet():
-            dataset.save_as(temporary, enforce_file_format=True, little_endian=True, implicit_vr=False)
+            implicit = syntax == ImplicitVRLittleEndian
+            dataset.save_as(temporary, enforce_file_format=True, little_endian=True, implicit_vr=implicit)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

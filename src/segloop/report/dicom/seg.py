@@ -13,16 +13,16 @@ from segloop.errors import GeometryMismatch, InputError
 from segloop.io.dicom.refs import SeriesRef
 from segloop.plan import LabelSpec
 from segloop.report.dicom.common import derive_uid, link, save, series_uid_of
-from segloop.report.dicom.source import frame_of_reference, source_images
+from segloop.report.dicom.source import frame_of_reference, on_source, slice_positions, source_images
 from segloop.report.findings import Findings
-from segloop.volume import Geometry, Labels, Vector
+from segloop.volume import Labels, Vector
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 SERIES_NUMBER = 9001
 
 
 def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, path: Path) -> Path:
-    """Write `labels` as a SEG of the source's study.
+    """Write `labels` as a SEG of the source's study, on the source's own slices.
 
     Segments are numbered 1, 2, … over the labels that occur (`Findings.segment_numbers`). Frames without a voxel are
     left out, but for the first and the last slice of the grid, so that a reader rebuilds the whole grid. The model's
@@ -30,7 +30,7 @@ def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, p
     the contributing equipment.
 
     Args:
-        labels: Mask on the grid of the source, its first axis running over the source's slices.
+        labels: Mask on the grid that the source was read on.
         series: The source.
         findings: Made by `collect` from the same mask.
         uid: SOP instance UID of the SEG.
@@ -56,8 +56,10 @@ def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, p
     for value, number in numbers.items():
         table[value] = number
     specs = {spec.value: spec for spec in findings.labels}
-    pixels = table[labels.array[order]]
-    marked = _mark_ends(pixels, order, labels.geometry)
+    pixels = table[on_source(labels, series)[order]]
+    if not pixels.any():
+        raise InputError("The mask lies between the source's slices; no SEG on them can hold it.", code="input.empty")
+    marked = _mark_ends(pixels, order, slice_positions(series, labels.geometry))
     dataset = hd.seg.Segmentation(
         source_images=images,
         pixel_array=pixels,
@@ -118,15 +120,14 @@ def _describe(spec: LabelSpec, number: int, series: SeriesRef, findings: Finding
     return described
 
 
-def _mark_ends(pixels: Integer[np.ndarray, "z y x"], order: list[int], geometry: Geometry) -> list[Vector]:
+def _mark_ends(pixels: Integer[np.ndarray, "z y x"], order: list[int], positions: list[Vector]) -> list[Vector]:
     """Set one pixel in an empty first or last slice, so that its frame is written; where those slices lie."""
     marked = []
-    for z in {0, geometry.shape[0] - 1}:
+    for z in {0, len(positions) - 1}:
         frame = order.index(z)
         if not pixels[frame].any():
             pixels[frame, 0, 0] = 1
-            x, y, depth = geometry.to_lps(np.array([z, 0, 0], float)).tolist()
-            marked.append((x, y, depth))
+            marked.append(positions[z])
     return marked
 
 

@@ -6,6 +6,7 @@ It is written anew from UIDs and Geometry, so that what a header lacks or contra
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Integer
 from pydicom import Dataset
 from pydicom.uid import UID
 from pydicom.valuerep import DSfloat
@@ -13,7 +14,7 @@ from pydicom.valuerep import DSfloat
 from segloop.errors import GeometryMismatch
 from segloop.io.dicom.refs import SeriesRef
 from segloop.report.dicom.common import derive_uid
-from segloop.volume import Geometry
+from segloop.volume import Geometry, Labels, Vector
 
 
 def frame_of_reference(series: SeriesRef) -> str | None:
@@ -26,15 +27,32 @@ def frame_of_reference(series: SeriesRef) -> str | None:
     return None
 
 
-def source_images(series: SeriesRef, geometry: Geometry) -> tuple[list[Dataset], list[int]]:
-    """Data sets of the source's images, and for each of their frames the slice of `geometry` that it holds.
+def on_source(labels: Labels, series: SeriesRef) -> Integer[np.ndarray, "n y x"]:
+    """The mask on the pixels of the source's own slices: as it is, but for a series that was resampled as it was read.
 
     Raises:
-        GeometryMismatch: The source has another number of images or frames than `geometry` has slices.
+        GeometryMismatch: The mask does not lie on the grid that the series was read on.
     """
-    slices = geometry.shape[0]
+    return labels.array if series.regrid is None else series.regrid.to_source(labels)
+
+
+def slice_positions(series: SeriesRef, geometry: Geometry) -> list[Vector]:
+    """LPS mm of the first pixel of each of the source's slices, for a mask on `geometry`."""
+    if series.regrid is not None:
+        return list(series.regrid.positions)
+    places = geometry.to_lps(np.array([[z, 0, 0] for z in range(geometry.shape[0])], float)).tolist()
+    return [(x, y, z) for x, y, z in places]
+
+
+def source_images(series: SeriesRef, geometry: Geometry) -> tuple[list[Dataset], list[int]]:
+    """Data sets of the source's images, and for each of their frames the slice of the source that it holds.
+
+    Raises:
+        GeometryMismatch: The source has another number of images or frames than slices.
+    """
+    positions = slice_positions(series, geometry)
+    slices = len(positions)
     if len(series.files) == slices and not series.files[0].frames:
-        positions = [geometry.to_lps(np.array([z, 0, 0], float)) for z in range(slices)]
         flat = frame_of_reference(series) is None
         images = []
         for instance, position in zip(series.files, positions, strict=True):
@@ -52,12 +70,12 @@ def source_images(series: SeriesRef, geometry: Geometry) -> tuple[list[Dataset],
             found=slices,
             expected=len(series.files),
         )
-    return _multiframe(series, geometry)
+    return _multiframe(series, geometry, positions)
 
 
-def _multiframe(series: SeriesRef, geometry: Geometry) -> tuple[list[Dataset], list[int]]:
+def _multiframe(series: SeriesRef, geometry: Geometry, positions: list[Vector]) -> tuple[list[Dataset], list[int]]:
     instance = series.files[0]
-    count = geometry.shape[0]
+    count = len(positions)
     if sorted(instance.frames) != list(range(1, count + 1)):
         raise GeometryMismatch(
             f"The source's {len(instance.frames)} frames are not the mask's {count} slices, one each.",
@@ -76,7 +94,7 @@ def _multiframe(series: SeriesRef, geometry: Geometry) -> tuple[list[Dataset], l
     groups = []
     for z in order:
         group, place = Dataset(), Dataset()
-        place.ImagePositionPatient = _numbers(geometry.to_lps(np.array([z, 0, 0], float)))
+        place.ImagePositionPatient = _numbers(positions[z])
         group.PlanePositionSequence = [place]
         groups.append(group)
     image.PerFrameFunctionalGroupsSequence = groups
@@ -88,7 +106,7 @@ def _base(series: SeriesRef, geometry: Geometry, sop_class: str, uid: str) -> Da
     image.SOPClassUID, image.SOPInstanceUID = UID(sop_class), UID(uid)
     image.StudyInstanceUID, image.SeriesInstanceUID = UID(series.study_uid), UID(series.series_uid)
     image.Modality = series.modality
-    image.Rows, image.Columns = geometry.shape[1:]
+    image.Rows, image.Columns = (series.regrid.source if series.regrid is not None else geometry.shape)[1:]
     # The writers ask for these; the true ones are put in when the object is linked to its source.
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
         setattr(image, keyword, "")

@@ -18,48 +18,16 @@ from pydicom.uid import UID
 from segloop.io.dicom.refs import SeriesRef
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.plan import Code
-from segloop.report.dicom.common import RESEARCH_USE, derive_uid, link, save, series_uid_of
+from segloop.report import concepts
+from segloop.report.dicom.common import derive_uid, link, save, series_uid_of
 from segloop.report.dicom.seg import SEGMENTATION, tracking
-from segloop.report.dicom.source import frame_of_reference, source_images
+from segloop.report.dicom.source import frame_of_reference, on_source, source_images
 from segloop.report.findings import Findings, Group
 from segloop.volume import Labels
 
 SERIES_NUMBER = 9002
 
-_PROCEDURES = {
-    "CT": ("25045-6", "LN", "CT unspecified body region"),
-    "MR": ("25056-3", "LN", "MRI unspecified body region"),
-    "PT": ("44136-0", "LN", "PET unspecified body region"),
-}
-_OTHER_PROCEDURE = ("363679005", "SCT", "Imaging procedure")
-_INTENSITY = {
-    "CT": ("112031", "DCM", "Attenuation Coefficient"),
-    "MR": ("110852", "DCM", "MR signal intensity"),
-}
-_OTHER_INTENSITY = ("110852", "DCM", "MR signal intensity")
-_PRESENCE = ("705057003", "SCT", "Presence")
-_ABSENT = ("2667000", "SCT", "Absent")
-_EVALUATIONS = ("C0034375", "UMLS", "Qualitative Evaluations")
 _COMMENT = ("121106", "DCM", "Comment")
-_NAMES = {
-    Quantity.VOLUME: ("118565006", "SCT", "Volume"),
-    Quantity.LONGEST_DIAMETER: ("103339001", "SCT", "Long Axis"),
-    Quantity.PERPENDICULAR_DIAMETER: ("103340004", "SCT", "Short Axis"),
-    Quantity.SURFACE: ("C0JK", "IBSI", "Surface area of mesh"),
-}
-_DERIVATIONS = {
-    Quantity.MEAN_INTENSITY: ("373098007", "SCT", "Mean"),
-    Quantity.SD_INTENSITY: ("386136009", "SCT", "Standard Deviation"),
-}
-_UNITS = {
-    "ml": ("ml", "UCUM", "milliliter"),
-    "mm": ("mm", "UCUM", "millimeter"),
-    "mm2": ("mm2", "UCUM", "square millimeter"),
-    "HU": ("[hnsf'U]", "UCUM", "Hounsfield unit"),
-    "SUV": ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight"),
-    "": ("1", "UCUM", "no units"),
-}
-_DECIMALS = {Quantity.VOLUME: 3, Quantity.LONGEST_DIAMETER: 1, Quantity.PERPENDICULAR_DIAMETER: 1}
 
 
 def write_sr(
@@ -101,7 +69,7 @@ def write_sr(
     )
     report = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=device),
-        procedure_reported=_concept(_PROCEDURES.get(series.modality, _OTHER_PROCEDURE)),
+        procedure_reported=_concept(concepts.procedure(series.modality)),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
@@ -144,7 +112,7 @@ def _group(group: Group, labels: Labels, series: SeriesRef, findings: Findings, 
         "measurements": [_measured(m, series) for m in group.measurements],
     }
     if seg_uid is None:
-        absent = hd.sr.QualitativeEvaluation(name=_concept(_PRESENCE), value=_concept(_ABSENT))
+        absent = hd.sr.QualitativeEvaluation(name=_concept(concepts.PRESENCE), value=_concept(concepts.ABSENT))
         return hd.sr.MeasurementsAndQualitativeEvaluations(qualitative_evaluations=[absent], **common)
     surface = _middle(group, series) if group.component else None
     segment = None
@@ -178,13 +146,11 @@ def _middle(group: Group, series: SeriesRef) -> Any:
 def _measured(measurement: Measurement, series: SeriesRef) -> Any:
     import highdicom as hd
 
-    derivation = _DERIVATIONS.get(measurement.quantity)
-    intensity = _INTENSITY.get(series.modality, _OTHER_INTENSITY)
+    derivation = concepts.derivation(measurement.quantity)
     return hd.sr.Measurement(
-        name=_concept(_NAMES.get(measurement.quantity, intensity)),
-        # A decimal string holds 16 characters, and no mask is known to more digits than these.
-        value=round(measurement.value, _DECIMALS.get(measurement.quantity, 2)),
-        unit=_concept(_UNITS[measurement.unit]),
+        name=_concept(concepts.quantity_concept(measurement.quantity, series.modality)),
+        value=round(measurement.value, concepts.decimals(measurement.quantity)),
+        unit=_concept(concepts.unit_concept(measurement.unit)),
         derivation=None if derivation is None else _concept(derivation),
     )
 
@@ -192,7 +158,7 @@ def _measured(measurement: Measurement, series: SeriesRef) -> Any:
 def _images_showing(label: int, labels: Labels, series: SeriesRef) -> list[Any]:
     import highdicom as hd
 
-    slices = np.flatnonzero((labels.array == label).any(axis=(1, 2))).tolist()
+    slices = np.flatnonzero((on_source(labels, series) == label).any(axis=(1, 2))).tolist()
     first = series.files[0]
     if first.frames:
         numbers = sorted(first.frames[z] for z in slices)
@@ -217,23 +183,15 @@ def _evaluations(findings: Findings) -> Any:
     import highdicom as hd
 
     contains = hd.sr.RelationshipTypeValues.CONTAINS
-    item = hd.sr.ContainerContentItem(name=_concept(_EVALUATIONS), relationship_type=contains)
+    item = hd.sr.ContainerContentItem(name=_concept(concepts.EVALUATIONS), relationship_type=contains)
     item.ContentSequence = hd.sr.ContentSequence()
     absent = [group.spec for group in findings.groups if not group.found]
     for spec in absent:
         item.ContentSequence.append(
-            hd.sr.CodeContentItem(name=_coded(spec.code), value=_concept(_ABSENT), relationship_type=contains)
+            hd.sr.CodeContentItem(name=_coded(spec.code), value=_concept(concepts.ABSENT), relationship_type=contains)
         )
-    said = [RESEARCH_USE] if findings.research_use else []
-    said.append(f"Automatic draft by {findings.model.name} {findings.model.version}; not reviewed by a physician.")
-    said += [f"{spec.name}: not found." for spec in absent]
-    said += [
-        f"{m.name}: {m.quantity} expected between {m.interval[0]:.3g} and {m.interval[1]:.3g} {m.unit}, as errors on "
-        "cases held out of training show."
-        for m in findings.measurements
-        if m.interval is not None
-    ]
-    for text in (*said, *findings.warnings):
+    intervals = [text for m in findings.measurements if (text := concepts.interval_sentence(m)) is not None]
+    for text in (*concepts.reservations(findings), *intervals, *findings.warnings):
         item.ContentSequence.append(
             hd.sr.TextContentItem(name=_concept(_COMMENT), value=text, relationship_type=contains)
         )

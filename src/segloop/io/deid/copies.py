@@ -1,0 +1,208 @@
+"""Copies without identity: each is cleaned, written aside, searched, and only then given its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import Dataset, FileDataset, dcmread
+from pydicom.config import disable_value_validation
+from pydicom.dataset import FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.sequence import Sequence as Items
+
+from segloop.errors import InputError, PrivacyError
+from segloop.io.deid import table
+from segloop.io.deid.engine import Cleaner
+from segloop.io.deid.identity import Identities
+from segloop.io.deid.keys import date_shift_days, pseudonym
+from segloop.io.deid.pixels import clear_pixels
+from segloop.io.deid.profile import BASIC, Profile
+from segloop.io.deid.scan import refuse_identity
+
+_DIRECTORY = "1.2.840.10008.1.3.10"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file of which no copy was kept.
+
+    Attributes:
+        source: The file.
+        code: The error's code.
+        message: The error's message; it names nobody.
+    """
+
+    source: Path
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deidentified:
+    """What came of a set of files.
+
+    Attributes:
+        written: The copies.
+        refused: The files of which there is none, with the reason.
+    """
+
+    written: tuple[Path, ...]
+    refused: tuple[Refused, ...]
+
+
+def deidentify(
+    sources: Sequence[Path],
+    out: Path,
+    key: bytes,
+    profile: Profile = BASIC,
+    progress: Callable[[int, int], None] | None = None,
+) -> Deidentified:
+    """Write copies without identity as `OUT/PSEUDONYM/SERIES-UID/SOP-UID.dcm`, all three of them new.
+
+    Args:
+        sources: DICOM files, of one patient or many.
+        out: Folder for the copies; made when absent.
+        key: Secret that pseudonyms, UIDs and date shifts are derived with.
+        profile: What is kept and what goes.
+        progress: Told how many files are done, of how many.
+
+    Returns:
+        The copies, and the files that were refused: `pixels.uncleared`, `identity.found`, `identity.document`,
+        `input.unreadable`, `input.duplicate`. A refused file leaves nothing behind.
+    """
+    written, refused = dict[Path, None](), list[Refused]()
+    for number, source in enumerate(sources, start=1):
+        try:
+            dataset, alias, content = _copied(source, f"{number} of {len(sources)}", key, profile)
+            series = str(dataset.get("SeriesInstanceUID") or "no-series")
+            target = out / alias / series / f"{dataset.SOPInstanceUID}.dcm"
+            if target in written and target.read_bytes() != content:
+                raise InputError(
+                    f"File {number} of {len(sources)} has the SOP instance UID of another one and other contents.",
+                    code="input.duplicate",
+                )
+            written[_keep(content, target)] = None
+        except (InputError, PrivacyError) as fault:
+            refused.append(Refused(source, fault.code, fault.message))
+        if progress is not None:
+            progress(number, len(sources))
+    return Deidentified(tuple(written), tuple(refused))
+
+
+def pseudonymise(sources: Sequence[Path], out: Path, key: bytes, profile: Profile = BASIC) -> tuple[Path, ...]:
+    """Write copies of one patient's files without identity, named by their new SOP instance UIDs; all or none is right.
+
+    Args:
+        sources: DICOM files of one patient.
+        out: Folder for the copies; made when absent.
+        key: Secret that pseudonyms, UIDs and date shifts are derived with.
+        profile: What is kept and what goes.
+
+    Raises:
+        InputError: `input.two_patients`, `input.unreadable`.
+        PrivacyError: `pixels.uncleared`: text is burned into the pixels; `identity.document`: a document inside
+            cannot be looked into; `identity.found`: an identity still stands in a copy. Nothing of that file is
+            written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    seen: str | None = None
+    for number, source in enumerate(sources, start=1):
+        dataset, alias, content = _copied(source, f"{number} of {len(sources)}", key, profile)
+        if seen not in (None, alias):
+            raise InputError("The files to copy belong to two patients.", code="input.two_patients")
+        seen = alias
+        written.append(_keep(content, out / f"{dataset.SOPInstanceUID}.dcm"))
+    return tuple(written)
+
+
+def _copied(source: Path, which: str, key: bytes, profile: Profile) -> tuple[Dataset, str, bytes]:
+    """The cleaned data set, the patient's pseudonym, and the copy's bytes."""
+    # Validation is off because pydicom's warnings about a value repeat the value
+    with disable_value_validation():
+        dataset = _read(source, which)
+        alias = _alias(dataset, key)
+        return dataset, alias, _cleaned(dataset, alias, key, profile)
+
+
+def _read(source: Path, which: str) -> FileDataset:
+    try:
+        dataset = dcmread(source)
+    except (OSError, InvalidDicomError, EOFError, ValueError) as fault:
+        raise InputError(f"File {which} cannot be read as DICOM.") from fault
+    if dataset.file_meta.get("TransferSyntaxUID") is None or not dataset.get("SOPInstanceUID"):
+        raise InputError(f"File {which} has no transfer syntax or no SOP instance UID.")
+    if dataset.get("SOPClassUID") == _DIRECTORY:
+        raise InputError(f"File {which} is a DICOMDIR; make a new one of the copies.")
+    return dataset
+
+
+def _alias(dataset: Dataset, key: bytes) -> str:
+    """The patient's pseudonym; of a patient without an id, by name and birth date, else by the study."""
+    patient, issuer = str(dataset.get("PatientID", "")), str(dataset.get("IssuerOfPatientID", ""))
+    if not patient.strip():
+        person = f"{dataset.get('PatientName', '')}\\{dataset.get('PatientBirthDate', '')}".strip("\\^ ")
+        patient = f"\0{person or dataset.get('StudyInstanceUID', '')}"
+    return pseudonym(patient, issuer, key)
+
+
+def _cleaned(dataset: FileDataset, alias: str, key: bytes, profile: Profile) -> bytes:
+    """The copy's bytes, searched after they were written.
+
+    Raises:
+        PrivacyError: See `pseudonymise`.
+    """
+    if "EncapsulatedDocument" in dataset:
+        raise PrivacyError(
+            "A document is inside this file and cannot be looked into, so no copy is kept.", code="identity.document"
+        )
+    identities = Identities.of(dataset, profile.options)
+    cleared = clear_pixels(dataset, profile)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    sop_class = str(dataset.get("SOPClassUID", ""))
+    Cleaner(profile, key, identities, date_shift_days(alias, key)).clean(dataset, sop_class)
+    _mark(dataset, alias, profile, cleared=cleared)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.preamble = b"\0" * 128
+    content = _written(dataset)
+    refuse_identity(content, identities)
+    return content
+
+
+def _mark(dataset: Dataset, alias: str, profile: Profile, *, cleared: bool) -> None:
+    """Say in the file that, and by which method, the identity was taken out."""
+    dataset.PatientName = alias
+    dataset.PatientID = alias
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.LongitudinalTemporalInformationModified = profile.dates
+    dataset.DeidentificationMethod = f"segloop: {table.edition()} annex E"
+    dataset.DeidentificationMethodCodeSequence = Items([_code(*code) for code in profile.codes])
+    if cleared:
+        dataset.BurnedInAnnotation = "NO"
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
+    return code
+
+
+def _written(dataset: FileDataset) -> bytes:
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def _keep(content: bytes, target: Path) -> Path:
+    """Put a copy on disk, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(target)
+    return target

@@ -1,0 +1,87 @@
+"""What stands in place of a value: dummies by VR, dates moved by days, text without what could identify."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from segloop.io.deid.matching import Matcher
+
+REMOVED = "REMOVED"
+"""The dummy of text, and what is left of a text that was nothing but identity."""
+
+_DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000", "AS": "000Y", "DS": "0", "IS": "0"}
+_DUMMIES |= dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "CS", "PN", "AE"), REMOVED)
+_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})(.*)", re.DOTALL)
+_LEGAL = {
+    "DS": re.compile(rb"[0-9+\-.eE \\\0]*"),
+    "IS": re.compile(rb"[0-9+\- \\\0]*"),
+    "AS": re.compile(rb"(\d{3}[DWMY])?[ \0]*"),
+    "CS": re.compile(rb"[\x20-\x7e\0]*"),
+    "DA": re.compile(rb"[0-9.\- \\\0]*"),
+    "TM": re.compile(rb"[0-9.:\- \\\0]*"),
+    "DT": re.compile(rb"[0-9.+\- \\\0]*"),
+    "UI": re.compile(rb"[0-9. \\\0]*"),
+}
+_RISKY = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"https?://\S+|\bwww\.\S+",
+        r"[\w.+-]+@[\w-]+(\.[\w-]+)+",
+        r"\b(dr|prof|mr|mrs|ms|miss|doctor|physician|rn|md|herr|frau|mme|sr|sra|dott)\b\.?(\s+[^\W\d_][\w'\-]*\.?){1,2}",
+        r"\b(dob|born|birth\s*date|ssn|mrn|acc(ession)?|id|tel|phone|fax)\b\s*[#.:]*\s*[\w./-]*\d[\w./-]*",
+        r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b",
+        r"\b(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\b",
+        r"\(?\+?\d[\d\s().-]{7,}\d",
+        r"\b\d{5,}\b",
+        r"\b\d{1,3}\s*(y/?o|years?\s*old|[mf])\b",
+    )
+]
+"""What may identify someone in a descriptor although the file names nobody like it. Dates, addresses on the net,
+numbers to call, numbers of five digits, titles with the name behind them, ages with sex."""
+
+
+def dummy(vr: str) -> str | None:
+    """A value of a VR that says nothing; None where there is none."""
+    return _DUMMIES.get(vr)
+
+
+def is_legal(vr: str, value: bytes) -> bool:
+    """Whether a value has only characters that its VR allows; identities can hide in others."""
+    pattern = _LEGAL.get(vr)
+    return pattern is None or pattern.fullmatch(value) is not None
+
+
+def shifted(text: str, days: int) -> str:
+    """DA or DT values moved back by days; the time of day stays. What is no date becomes empty."""
+    return "\\".join(_shifted(part.strip("\0 "), days) for part in text.split("\\"))
+
+
+def _shifted(text: str, days: int) -> str:
+    found = _DATE.fullmatch(text.replace("-", "").replace(".", "") if len(text) == 10 else text)
+    if found is None:
+        return ""
+    year, month, day, rest = found.groups()
+    try:
+        moved = datetime(int(year), int(month), int(day)) - timedelta(days=days)
+    except (ValueError, OverflowError):
+        return ""
+    return f"{moved:%Y%m%d}".rjust(8, "0") + rest if re.fullmatch(r"[\d.+\-]*", rest) else ""
+
+
+def cleaned(text: str, matcher: Matcher) -> str:
+    """A descriptor without identities, known ones and those that have their form."""
+    return replaced(matcher.without(text), _without_risky)
+
+
+def _without_risky(text: str) -> str:
+    for pattern in _RISKY:
+        text = pattern.sub(" ", text)
+    return text
+
+
+def replaced(text: str, change: Callable[[str], str]) -> str:
+    """The text changed, with the gaps closed that this leaves."""
+    rest = change(text)
+    return text if rest == text else re.sub(r"[ \t]{2,}", " ", rest).strip(" ,;:-")
