@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import service_kit as kit
 from segloop.io import dicom
@@ -26,6 +28,17 @@ from segloop.study import SelectionRecord, StudyTask, read_record, write_record
 from segloop.workflow import RESULT, Step, StudyResult, select
 
 PDF = b"%PDF-1.7 " + bytes(range(256))
+
+
+def certificate(openssl: Path, folder: Path, name: str) -> Path:
+    """A key and a certificate for a name, in one PEM file."""
+    path = folder / f"{name}.pem"
+    made = [folder / f"{name}.key", folder / f"{name}.crt"]
+    who = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *who]
+    subprocess.run([*command, "-keyout", made[0], "-out", made[1]], check=True, capture_output=True)
+    path.write_bytes(b"".join(one.read_bytes() for one in made))
+    return path
 
 
 class His:

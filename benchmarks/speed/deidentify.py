@@ -38,11 +38,13 @@ def main() -> None:
     }
     plain, ours = list[float](), {name: list[float]() for name in profiles}
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        for _ in range(options.repeats):
-            plain.append(_seconds(lambda: dcmread(options.slice).save_as(out / "plain.dcm")))
+        for number in range(options.repeats):
+            out = Path(folder) / str(number)
+            out.mkdir()
+            plain.append(_seconds(lambda to=out: dcmread(options.slice).save_as(to / "plain.dcm")))
             for name, profile in profiles.items():
-                ours[name].append(_seconds(lambda p=profile: deid.pseudonymise([options.slice], out, KEY, p)))
+                to = out / name
+                ours[name].append(_seconds(lambda p=profile, to=to: deid.pseudonymise([options.slice], to, KEY, p)))
     size = options.slice.stat().st_size
     ratios = {name: median(a / b for a, b in zip(times, plain, strict=True)) for name, times in ours.items()}
     document = {

@@ -139,10 +139,11 @@ def test_baseline_jpeg_is_close(tmp_path, colour):
     assert np.abs(found - (plane if colour else plane.astype(int) - 24)).max() <= 6
 
 
-def test_bits_beyond_the_stored_ones_are_no_part_of_a_value(tmp_path):
+@pytest.mark.parametrize("signed", [0, 1])
+def test_bits_beyond_the_stored_ones_are_no_part_of_a_value(tmp_path, signed):
     """Old overlays, or anything, may stand there."""
-    values = numbers(12, 1)
-    with_pixels(tmp_path / "s", values, 16, 12, 1, ExplicitVRLittleEndian)
+    values = numbers(12, signed)
+    with_pixels(tmp_path / "s", values, 16, 12, signed, ExplicitVRLittleEndian)
     for z, path in enumerate(sorted((tmp_path / "s").iterdir())):
         dataset = pydicom.dcmread(path)
         dataset.PixelData = ((values[z] & 0x0FFF) | 0x5000).astype("<u2").tobytes()

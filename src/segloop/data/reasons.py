@@ -27,8 +27,13 @@ def by(shape: Sequence[int]) -> str:
 def _patch(need: Need, fit: Fit, budget: Budget) -> str:
     if need.dims == 2:
         return f"Patch {by(fit.patch[1:])} pixels, {_square(need, fit, budget)}."
-    whole = all(p >= m for p, m in zip(fit.patch, need.median, strict=True))
-    if whole:
+    pairs = list(zip(fit.patch, need.median, fit.network.divisor, strict=True))
+    if all(p > m - d for p, m, d in pairs) and any(p < m for p, m, _ in pairs) and budget.device == "cpu":
+        return (
+            f"Patch {by(fit.patch)} voxels: nearly the whole median image ({by(need.median)}), rounded to multiples of "
+            f"{by(fit.network.divisor)} that the network can halve; down where little is lost, for short steps."
+        )
+    if all(p >= m for p, m, _ in pairs):
         return (
             f"Patch {by(fit.patch)} voxels: the whole median image ({by(need.median)}), rounded up to multiples of "
             f"{by(fit.network.divisor)} that the network can halve."

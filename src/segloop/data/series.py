@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from segloop.volume import Labels, Volume
 
 _TAGS = ["SOPInstanceUID", "SeriesInstanceUID", "PatientID", "IssuerOfPatientID", "FrameOfReferenceUID"]
 _ID_DIGITS = 12
+_NOBODY = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ def find_cases(root: Path, stated: Mapping[int, str]) -> Cases:
 
     Raises:
         InputError: `labels.ambiguous` when several segmentations refer to one series, listing them all;
-            `labels.no_series`; `input.two_patients` when a segmentation and its series are of different patients; a
-            series' own fault; `dataset.invalid` when a segmentation has none of the stated labels.
+            `labels.no_series`; `input.two_patients` when a segmentation and its series are of different patients;
+            `dataset.invalid` when a segmentation has none of the stated labels.
     """
     paths = listed(root).paths
     drawn = rois.find_rois(paths)
@@ -77,7 +78,8 @@ def find_cases(root: Path, stated: Mapping[int, str]) -> Cases:
     scanned: dict[str, dicom.SeriesRef] = {}
     for roi in drawn:
         series = roi.series(_candidates(roi, [f for f in known if f.path not in outlines], paths, scanned))
-        if patient_of[roi.path] != patient_of[series.files[0].path]:
+        patient = patient_of.get(roi.path, _NOBODY)
+        if patient != patient_of.get(series.files[0].path, _NOBODY):
             raise InputError(
                 f"{_name(roi.path, root)} and the series it names are of different patients.",
                 code="input.two_patients",
@@ -92,7 +94,6 @@ def find_cases(root: Path, stated: Mapping[int, str]) -> Cases:
     first: dict[tuple[str, str], str] = {}
     cases = []
     for case, (roi, series) in sorted(pairs.items()):
-        series.require_readable()
         if not {name for _, name in roi.names} & set(labels.values()):
             raise InputError(
                 f"{_name(roi.path, root)} has none of the labels that the dataset names.",
@@ -101,9 +102,11 @@ def find_cases(root: Path, stated: Mapping[int, str]) -> Cases:
                 expected=list(labels.values()),
                 hint="Correct `labels` in dataset.json, or leave the file out.",
             )
-        patient = patient_of[roi.path]
+        patient = patient_of.get(roi.path, _NOBODY)
         group = first.setdefault(patient, case) if patient[0] else case
         slices = tuple(file.path for file in series.files)
+        # What makes a series faulty may be a file beside it; with that file the case shows the same fault when read.
+        slices += tuple(sorted(_beside(slices, paths, patient_of))) if series.faults else ()
         cases.append(Case(case, slices[:1], roi.path, group, slices=slices))
     modalities = {series.modality for _, series in pairs.values()}
     return Cases(tuple(cases), labels, modalities.pop() if len(modalities) == 1 else "")
@@ -158,8 +161,14 @@ def digest(slices: Sequence[Path]) -> str:
 
 def _series(slices: Sequence[Path]) -> dicom.SeriesRef:
     root = slices[0].parent
-    (series,) = dicom.scan_files(dicom.Files(root, tuple(slices), root.name))
-    return series
+    found = dicom.scan_files(dicom.Files(root, tuple(sorted(slices)), root.name))
+    return next(series for series in found if any(file.path == slices[0] for file in series.files))
+
+
+def _beside(own: Sequence[Path], paths: Sequence[Path], told: Collection[Path]) -> list[Path]:
+    """The files in the folders of a series of which nothing is known: each may be a slice of it, cut off."""
+    folders = {path.parent for path in own}
+    return [path for path in paths if path not in told and path.parent in folders]
 
 
 def _indexed(path: Path) -> _File | None:
@@ -185,10 +194,7 @@ def _candidates(
     for uid in sorted(wanted):
         if uid not in scanned:
             own = [f.path for f in known if f.series == uid]
-            folders = {path.parent for path in own}
-            unknown = [path for path in paths if path not in told and path.parent in folders]
-            files = dicom.Files(own[0].parent, tuple(sorted([*own, *unknown])), own[0].parent.name)
-            scanned[uid] = next(series for series in dicom.scan_files(files) if series.series_uid == uid)
+            scanned[uid] = _series([*own, *_beside(own, paths, told)])
         found.append(scanned[uid])
     return found
 

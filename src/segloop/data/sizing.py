@@ -32,6 +32,9 @@ _LARGEST_CUBE = 256
 # A step that shows the network more than this share of all voxels learns the data by heart (nnU-Net).
 _MOST_SEEN = 0.05
 _MOST_BATCH = {2: 64, 3: 16}
+# On a processor a patch that leaves out a rim no wider than this trains nearly twice as fast as one filled up with zeros,
+# and learns more in the same time; patches from other places show the rim.
+_MOST_OF = 7 / 8
 # Prepared cases lie in memory as float32 with a byte for the label; training takes no more than this.
 _FLOAT, _MOST_CASES_BYTES = 4, 2 * 2**30
 _FIRST_BATCH, _LEAST_BATCH = {2: 8, 3: 4}, 2
@@ -155,7 +158,8 @@ def _fit(need: Need, budget: Budget, size: list[float], batch: int) -> Fit:
     spec = network(
         rounded, need.spacing_mm, need.dims, channels=need.channels, classes=need.outputs, scale=budget.scale
     )
-    z, y, x = (ceil(n / d) * d for n, d in zip(rounded, spec.divisor, strict=True))
+    short = budget.device == "cpu" and need.dims == 3
+    z, y, x = (_edge(n, d, short) for n, d in zip(rounded, spec.divisor, strict=True))
     patch = (z, y, x)
     occupied = FRAMEWORK_BYTES + step_bytes(spec, patch, batch)
     if budget.device == "cpu":
@@ -163,6 +167,12 @@ def _fit(need: Need, budget: Budget, size: list[float], batch: int) -> Fit:
         occupied += min(need.voxels * (_FLOAT * need.channels + 1), _MOST_CASES_BYTES)
     seconds = step_seconds(spec, patch, batch) + loss_seconds(need.loss, need.labels, patch, batch)
     return Fit(patch, batch, spec, occupied, seconds)
+
+
+def _edge(length: int, divisor: int, short: bool) -> int:
+    """The next multiple up or, if a short step is worth more than a rim, the one below when most of it fits."""
+    below = length // divisor * divisor
+    return below if short and below >= _MOST_OF * length else ceil(length / divisor) * divisor
 
 
 def _with_more(need: Need, budget: Budget, size: list[float], fit: Fit) -> Fit:

@@ -123,11 +123,22 @@ def test_a_segmentation_without_its_series_is_refused(root: Path) -> None:
     assert refused.value.code == "labels.no_series"
 
 
-def test_a_series_with_a_missing_slice_is_refused(root: Path) -> None:
-    (root / "three" / "002.dcm").unlink()
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+def test_a_series_with_a_bad_slice_is_a_fault_of_its_case(root: Path, damage: str) -> None:
+    """A last slice cut off before its series UID leaves no gap, so the file itself must be noticed."""
+    if damage == "missing":
+        (root / "three" / "002.dcm").unlink()
+    else:
+        last = root / "three" / "005.dcm"
+        last.write_bytes(last.read_bytes()[:400])
+    dataset = Dataset.load(root)
+    bad = next(case for case in dataset.cases if case.label.name == "three.dcm")
     with pytest.raises(InputError) as refused:
-        Dataset.load(root)
-    assert refused.value.code == "geometry.missing_slices"
+        dataset.read(bad)
+    assert refused.value.code == {"missing": "geometry.missing_slices", "cut off": "input.unreadable"}[damage]
+    errors = [fault for fault in check(root) if fault.severity == "error"]
+    assert {fault.case for fault in errors} == {bad.id}
+    assert {fault.kind for fault in errors} == {"unreadable_file"}
 
 
 def test_dataset_json_chooses_and_numbers_the_labels(root: Path) -> None:

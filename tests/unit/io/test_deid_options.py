@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -78,6 +79,11 @@ def test_dates_are_removed_retained_or_moved(
     assert first.StudyTime == "101500"
 
 
+def test_a_date_that_is_none_becomes_a_dummy(tmp_path: Path) -> None:
+    for wrong in ("00970122", "20261399"):
+        assert copy_of(tmp_path, deid.Profile.of(["longitudinal"]), StudyDate=wrong).StudyDate == "19000101"
+
+
 def test_both_ways_to_retain_dates_are_one_too_many() -> None:
     with pytest.raises(InputError) as caught:
         deid.Profile.of(["dates", "longitudinal"])
@@ -97,6 +103,8 @@ def test_descriptors_are_cleaned_or_removed(tmp_path: Path) -> None:
     assert "StudyDescription" not in copy_of(tmp_path, StudyDescription=text)
     cleaned = copy_of(tmp_path, deid.Profile.of(clean=["descriptors"]), StudyDescription=text)
     assert cleaned.StudyDescription == "CT chest abdomen pelvis"
+    endless = copy_of(tmp_path, deid.Profile.of(clean=["descriptors"]), ImageComments="x" * 10_001)
+    assert endless.ImageComments == "REMOVED"
 
 
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian])
@@ -127,6 +135,20 @@ def test_uids_are_new_below_a_root_unless_they_name_no_instance(tmp_path: Path) 
     assert max(len(copy[k].value) for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")) <= 64
     assert copy.SOPClassUID == kit.slice_of(1).SOPClassUID
     assert copy_of(tmp_path, deid.Profile.of(["uids"])).StudyInstanceUID == kit.STUDY_UID
+
+
+def test_a_retained_uid_that_is_none_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    sources = kit.write(tmp_path / "in", kit.slice_of(1, SeriesInstanceUID="../../elsewhere"))
+    (copy,) = deid.deidentify(sources, tmp_path / "out", KEY, deid.Profile.of(["uids"])).written
+    assert copy.resolve().is_relative_to((tmp_path / "out").resolve())
+
+
+def test_a_descriptor_that_is_written_as_bytes_cannot_be_cleaned_and_goes(tmp_path: Path) -> None:
+    slice_, tag = kit.slice_of(1), Tag("StudyDescription")
+    slice_[tag] = RawDataElement(tag, "OB", 8, b"by Ann K", 0, False, True)
+    sources = kit.write(tmp_path / "in", slice_)
+    copy = dcmread(deid.pseudonymise(sources, tmp_path / "out", KEY, deid.Profile.of(clean=["descriptors"]))[0])
+    assert "StudyDescription" not in copy
 
 
 def test_what_nobody_knows_goes(tmp_path: Path) -> None:
@@ -222,18 +244,34 @@ def test_a_copy_in_which_an_identity_is_found_is_not_kept(tmp_path: Path) -> Non
 
 
 def test_no_warning_and_no_log_line_names_anybody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    sources = kit.write(tmp_path / "in", kit.slice_of(1, ImageType=["ORIGINAL", "of zyxplanted"], Modality="quillara"))
+    sources = kit.write(tmp_path / "in", kit.slice_of(1, SOPInstanceUID="1.2.quillara"))
     caplog.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         deid.pseudonymise(sources, tmp_path / "out", KEY)
     said = [*(str(warning.message) for warning in caught), *(record.getMessage() for record in caplog.records)]
-    assert not [line for line in said if "zyxplanted" in line or "quillara" in line]
+    assert not [line for line in said if "quillara" in line]
+
+
+def test_a_value_that_cannot_be_read_refuses_its_file_only(tmp_path: Path) -> None:
+    broken = kit.slice_of(1)
+    tag = Tag("NumberOfFrames")
+    broken[tag] = RawDataElement(tag, "IS", 8, b"quillara", 0, False, True)
+    files = kit.write(tmp_path / "in", broken, kit.slice_of(2))
+    result = deid.deidentify(files, tmp_path / "out", KEY)
+    assert len(result.written) == 1
+    assert [refused.code for refused in result.refused] == ["input.unreadable"]
+    assert "quillara" not in result.refused[0].message
 
 
 def test_a_name_that_is_a_term_of_the_standard_breaks_nothing(tmp_path: Path) -> None:
     copy = copy_of(tmp_path, PatientName="Container^Text", ValueType="TEXT", SequenceName="text")
     assert (copy.ValueType, copy.SequenceName) == ("TEXT", "REMOVED")
+
+
+def test_a_number_that_is_the_patients_goes_from_numbers_too(tmp_path: Path) -> None:
+    copy = copy_of(tmp_path, PatientID="123456", SeriesNumber=123456, InstanceNumber=12345)
+    assert (copy.SeriesNumber, copy.InstanceNumber) == (None, 12345)
 
 
 def test_a_code_in_place_of_a_name_is_looked_for_as_a_whole(tmp_path: Path) -> None:
@@ -281,6 +319,20 @@ def test_an_image_that_may_have_text_is_refused_unless_it_says_it_has_none(
         result = deid.deidentify(files, tmp_path / pixels, KEY, deid.Profile.of(pixels=pixels))
         assert [path.stem for path in files if path not in {r.source for r in result.refused}] == ["burned_in_no"]
         assert {refused.code for refused in result.refused} == {"pixels.uncleared"}
+
+
+def test_an_ultrasound_image_is_blanked_outside_of_its_own_regions(tmp_path: Path) -> None:
+    region = Dataset()
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 1, 2
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 6, 7
+    told = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1", "Modality": "US", "SequenceOfUltrasoundRegions": [region]}
+    with pytest.raises(PrivacyError):
+        copy_of(tmp_path, **told)
+    pixels = copy_of(tmp_path, deid.Profile.of(pixels="clean"), **told).pixel_array
+    before = kit.slice_of(1).pixel_array
+    assert (pixels[2:8, 1:7] == before[2:8, 1:7]).all()
+    assert (np.delete(pixels, slice(1, 7), axis=1) == before.min()).all()
+    assert (pixels[:2] == before.min()).all()
 
 
 def test_pseudonyms_are_equal_within_and_differ_between_patients(

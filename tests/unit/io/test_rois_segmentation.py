@@ -17,7 +17,7 @@ from rois_kit import frames_in_order, highdicom_segmentation, run_length_encoded
 from segloop.errors import InputError
 from segloop.io.dicom import SeriesRef, scan
 from segloop.io.rois import find_rois, look, read_labels, read_segmentation, read_segments
-from segloop.volume import Labels
+from segloop.volume import Geometry, Labels
 
 SHAPE = (7, 21, 19)
 
@@ -194,6 +194,19 @@ def test_a_segment_that_reaches_beyond_the_series_is_refused(file: Path, series:
     for instance in series.files[:4]:
         (part / instance.path.name).write_bytes(instance.path.read_bytes())
     assert "beyond the images" in _refused(file, scan(part)[0], "geometry.mismatch")
+
+
+def test_a_smaller_grid_takes_what_lies_within_and_refuses_what_is_cut_off(file: Path, series: SeriesRef) -> None:
+    assert series.geometry is not None
+    start = series.geometry.to_lps(np.array([0, 2, 1.0]))
+    affine = series.geometry.affine
+    affine[:3, 3] = start
+    large = Geometry.from_affine(affine, (7, 15, 12))
+    np.testing.assert_array_equal(read_segmentation(file, large).array, _mask(series).array[:, 2:17, 1:13])
+    for cut in ((7, 11, 12), (7, 15, 9)):
+        with pytest.raises(InputError, match="beyond the images") as refused:
+            read_segmentation(file, Geometry.from_affine(affine, cut))
+        assert refused.value.code == "geometry.mismatch"
 
 
 def test_cut_off_pixels_are_refused(file: Path, series: SeriesRef, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_any_text_comes_back_and_escapes_cannot_break_out(text: str) -> None:
     assert [found.get(1), found.get(1, 2), found.get(2), found.get(2, 2)] == [text, "second", "a", text]
 
 
-@given(st.text(alphabet=string.printable + "é王", min_size=1))
+# hl7apy escapes the escapes of control characters once more when it is asked for a value.
+@given(st.text(alphabet=string.digits + string.ascii_letters + string.punctuation + " é王", min_size=1))
 @settings(max_examples=40, deadline=None)
 def test_another_reader_sees_as_many_fields_and_the_same_separators(text: str) -> None:
     line = segment("NTE", (1, "1"), (2, "L"), (3, escape(f"<{text}>")), (4, "RE"))

@@ -54,11 +54,18 @@ def test_outlines_hold_exactly_the_pixels_whoever_fills_them(mask: np.ndarray) -
     assert sum(map(_area, polygons)) == pytest.approx(mask.sum())
 
 
-def test_two_holes_side_by_side_are_joined_to_one_line() -> None:
+def test_holes_side_by_side_are_joined_to_one_line_within_the_pixels_between() -> None:
     mask = np.ones((9, 14), bool)
     mask[3:6, 3:5] = mask[4, 7:10] = mask[2, 11] = False
     (polygon,) = outlines(mask)
     np.testing.assert_array_equal(filled(polygon, mask.shape), mask)
+    sides = zip(polygon, np.roll(polygon, -1, axis=0), strict=True)
+    keyholes = [(a, b) for a, b in sides if a[0] == b[0] and a[0] * 2 % 1]
+    assert len(keyholes) == 6
+    for (row, one), (_, other) in keyholes:
+        assert 0.1 < abs(row - round(row)) < 0.5
+        left, right = sorted((one, other))
+        assert mask[round(row), round(left + 0.5) : round(right + 0.5)].all()
     assert outlines(np.zeros((4, 4), bool)) == []
 
 
@@ -125,16 +132,17 @@ def test_what_disagrees_with_its_source_does_not_leave(series: SeriesRef, tmp_pa
         referenced = d.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
         referenced.ReferencedSOPInstanceUID = "2.25.9"
 
-    changes = {"FrameOfReferenceUID": (space, link), "ReferencedSOPInstanceUID": (image, study)}
-    changes["PatientID"] = (lambda d: setattr(d, "PatientID", "PID-2"),)
-    for found, mutations in changes.items():
-        for mutate in mutations:
-            d = pydicom.dcmread(path)
-            mutate(d)
-            d.save_as(tmp_path / "mutated.dcm")
-            with pytest.raises(PrivacyError, match=found) as refused:
-                verify_against_source([tmp_path / "mutated.dcm"], series)
-            assert refused.value.code == "identity.mismatch"
+    def patient(d: pydicom.Dataset) -> None:
+        d.PatientID = "PID-2"
+
+    changes = ((space, "FrameOfReferenceUID"), (link, "FrameOfReferenceUID"), (patient, "PatientID"))
+    for mutate, found in (*changes, (image, "ReferencedSOPInstanceUID"), (study, "ReferencedSOPInstanceUID")):
+        d = pydicom.dcmread(path)
+        mutate(d)
+        d.save_as(tmp_path / "mutated.dcm")
+        with pytest.raises(PrivacyError, match=found) as refused:
+            verify_against_source([tmp_path / "mutated.dcm"], series)
+        assert refused.value.code == "identity.mismatch"
 
 
 def test_an_empty_mask_another_grid_and_a_projection_are_refused(series: SeriesRef, tmp_path: Path) -> None:

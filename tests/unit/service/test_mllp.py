@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from his_kit import His
+from his_kit import His, certificate
 from segloop.errors import InputError, ServiceError
 from segloop.report.messages.hl7 import message, segment
 from segloop.service.mllp import Line, send_message
@@ -91,17 +90,6 @@ def test_what_was_acknowledged_is_not_sent_again_and_what_changed_is(his: Callab
 def test_a_file_of_the_settings_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'his'"):
         Channel(Destination(name="his", kind="hl7", port=1, tls=True, ca=tmp_path / "absent.pem"))
-
-
-def certificate(openssl: Path, folder: Path, name: str) -> Path:
-    """A key and a certificate for a name, in one PEM file."""
-    path = folder / f"{name}.pem"
-    made = [folder / f"{name}.key", folder / f"{name}.crt"]
-    who = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *who]
-    subprocess.run([*command, "-keyout", made[0], "-out", made[1]], check=True, capture_output=True)
-    path.write_bytes(b"".join(one.read_bytes() for one in made))
-    return path
 
 
 @pytest.mark.peer

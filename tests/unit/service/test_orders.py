@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import service_kit as kit
-from segloop.errors import InputError
+from his_kit import certificate
+from segloop.errors import InputError, ServiceError
 from segloop.io.dicom import SeriesRef, scan
 from segloop.report.messages import Order
 from segloop.report.messages.hl7 import parse
 from segloop.service.listener import Listener
 from segloop.service.mllp import Line, framed, send_message
 from segloop.service.orders import Orders
-from segloop.settings import OrderSettings
+from segloop.service.outbox import Channel
+from segloop.settings import Destination, OrderSettings
 from segloop.store import Tokens
 
 TOKENS = Tokens(b"k" * 32)
@@ -134,3 +136,27 @@ def test_garbage_ends_the_connection_and_not_the_listener(
             pass
     send_message(written(*ORM), Line(host="127.0.0.1", port=listener.port, timeout_seconds=5))
     assert orders.find(series) is not None
+
+
+@pytest.mark.peer
+def test_with_a_certificate_orders_come_by_tls_only_and_from_senders_that_prove_who_they_are(
+    orders: Orders, series: SeriesRef, tmp_path: Path, require_peer: Callable[[str], Path]
+) -> None:
+    ours, theirs = (certificate(require_peer("openssl"), tmp_path, name) for name in ("localhost", "ris"))
+    running = Listener(OrderSettings(port=0, certificate=ours, ca=theirs, timeout_seconds=5), orders.take)
+    known = {"name": "ris", "kind": "hl7", "host": "localhost", "port": running.port, "timeout_seconds": 5}
+    try:
+        for refused in ({}, {"tls": True, "ca": ours}):
+            with pytest.raises(ServiceError):
+                Channel(Destination.model_validate({**known, **refused})).send_once(written(*ORM), tmp_path)
+        assert orders.find(series) is None
+        proven = {"tls": True, "ca": ours, "certificate": theirs}
+        Channel(Destination.model_validate({**known, **proven})).send_once(written(*ORM), tmp_path)
+        assert orders.find(series) == Order("PL-1", "FI-1", "HIS", "RIS")
+    finally:
+        running.stop()
+
+
+def test_a_certificate_that_is_not_there_stops_the_start(orders: Orders, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="orders"):
+        Listener(OrderSettings(port=0, certificate=tmp_path / "absent.pem"), orders.take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +23,7 @@ from segloop.io.deid.pixels import clear_pixels
 from segloop.io.deid.profile import BASIC, Profile
 from segloop.io.deid.scan import refuse_identity
 
+_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError, struct.error)
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -124,8 +126,12 @@ def _copied(source: Path, which: str, key: bytes, profile: Profile) -> tuple[Dat
     # Validation is off because pydicom's warnings about a value repeat the value
     with disable_value_validation():
         dataset = _read(source, which)
-        alias = _alias(dataset, key)
-        return dataset, alias, _cleaned(dataset, alias, key, profile)
+        try:
+            alias = _alias(dataset, key)
+            return dataset, alias, _cleaned(dataset, alias, key, profile)
+        except _BROKEN:
+            # Without its cause, which could repeat the value
+            raise InputError(f"File {which} has values that do not fit their type, so no copy is kept.") from None
 
 
 def _read(source: Path, which: str) -> FileDataset:

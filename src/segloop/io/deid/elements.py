@@ -66,6 +66,15 @@ def text_of(element: DataElement | RawDataElement, encodings: Sequence[str]) -> 
     return decode_bytes(value, list(encodings), _DELIMITERS).strip("\0 ")
 
 
+def with_text(element: DataElement | RawDataElement, vr: str, text: str) -> DataElement | RawDataElement:
+    """The element with another value; left as bytes if it was, since those need not be encoded again."""
+    if not isinstance(element, RawDataElement) or not text.isascii():
+        return DataElement(element.tag, vr, text or None)
+    content = text.encode()
+    content += (b"\0" if vr == "UI" else b" ") * (len(content) % 2)
+    return element._replace(value=content, length=len(content))
+
+
 def content_of(element: DataElement | RawDataElement) -> bytes:
     """The value as bytes; of an element that pydicom has decoded already, in UTF-8."""
     value = element.value

@@ -11,7 +11,7 @@ from pydicom.tag import BaseTag
 
 from segloop.io.deid import table
 from segloop.io.deid.content import item_action
-from segloop.io.deid.elements import TEXT, content_of, is_known, is_term, keyword_of, text_of, vr_of
+from segloop.io.deid.elements import TEXT, content_of, is_known, is_term, keyword_of, text_of, vr_of, with_text
 from segloop.io.deid.identity import Identities, encodings_of, items_of
 from segloop.io.deid.keys import new_uid
 from segloop.io.deid.matching import Matcher
@@ -84,16 +84,16 @@ class Cleaner:
         if vr == "SQ":
             self._sequence(dataset, element, action, encodings)
         elif action == table.EMPTY:
-            dataset[tag] = DataElement(tag, vr if vr != "UN" else "LO", None)
+            dataset[tag] = with_text(element, vr if vr != "UN" else "LO", "")
         elif vr == "UI":
             self._uid(dataset, element, action)
         elif action == table.DUMMY:
-            self._dummy(dataset, tag, vr)
+            self._dummy(dataset, element, vr)
         elif vr in TEXT or vr in {"PN", "CS"}:
             self._text(dataset, element, vr, action, encodings)
         elif vr in _CHECKED:
             self._checked(dataset, element, vr, action)
-        elif vr in _GONE:
+        elif vr in _GONE or action == table.CLEAN:
             del dataset[tag]
 
     def _unlisted(self, dataset: Dataset, tag: BaseTag) -> str:
@@ -134,22 +134,23 @@ class Cleaner:
 
     def _say_nothing(self, item: Dataset, *, deep: bool) -> None:
         """Dummies in place of all text of an item, and of the items below it; of a content item only its own."""
-        for tag, element in list(item.items()):
+        for element in list(item.values()):
             vr = vr_of(element)
             if vr == "SQ" and deep:
                 for below in items_of(item, element):
                     self._say_nothing(below, deep=True)
             elif vr in TEXT or vr in ("PN", "DA", "TM", "DT"):
-                self._dummy(item, tag, vr)
+                self._dummy(item, element, vr)
 
     def _uid(self, dataset: Dataset, element: DataElement | RawDataElement, action: str) -> None:
         keyword = keyword_of(int(element.tag))
-        if action == table.KEEP and (Option.UIDS in self.profile.options or _is_class(keyword)):
+        kept = action == table.KEEP and (Option.UIDS in self.profile.options or _is_class(keyword))
+        if kept and is_legal("UI", content_of(element)):
             return
         old = content_of(element).decode("ascii", "replace").strip("\0 ").split("\\")
         new = [self._new(uid.strip("\0 ")) for uid in old]
         if new != old:
-            dataset[element.tag] = DataElement(element.tag, "UI", new if len(new) > 1 else new[0])
+            dataset[element.tag] = with_text(element, "UI", "\\".join(new))
 
     def _new(self, uid: str) -> str:
         if not uid or uid.startswith(_STANDARD_UIDS):
@@ -158,12 +159,12 @@ class Cleaner:
             self.uids[uid] = new_uid(uid, self.key, self.profile.uid_root)
         return self.uids[uid]
 
-    def _dummy(self, dataset: Dataset, tag: BaseTag, vr: str) -> None:
+    def _dummy(self, dataset: Dataset, element: DataElement | RawDataElement, vr: str) -> None:
         value = dummy(vr)
         if value is None:
-            del dataset[tag]
+            del dataset[element.tag]
         else:
-            dataset[tag] = DataElement(tag, vr, value)
+            dataset[element.tag] = with_text(element, vr, value)
 
     def _text(
         self,
@@ -185,17 +186,17 @@ class Cleaner:
         if vr == "CS" and not is_legal("CS", rest.encode()):
             rest = REMOVED
         if rest != text:
-            dataset[element.tag] = DataElement(element.tag, vr, _limited(rest, vr) or REMOVED)
+            dataset[element.tag] = with_text(element, vr, _limited(rest, vr) or REMOVED)
 
     def _checked(self, dataset: Dataset, element: DataElement | RawDataElement, vr: str, action: str) -> None:
         """Numbers, ages, dates and times that stay: emptied when they are none, or a number that identifies."""
         value = content_of(element)
         number = vr in ("DS", "IS") and _parts(value) & self._matcher.numbers
         if number or not is_legal(vr, value):
-            dataset[element.tag] = DataElement(element.tag, vr, None)
+            dataset[element.tag] = with_text(element, vr, "")
         elif action == table.CLEAN and vr in _DATES:
             moved = shifted(value.decode("ascii"), self.shift_days)
-            dataset[element.tag] = DataElement(element.tag, vr, moved or (dummy(vr) if value.strip(b"\0 ") else None))
+            dataset[element.tag] = with_text(element, vr, moved or (dummy(vr) or "" if value.strip(b"\0 ") else ""))
 
 
 def _is_class(keyword: str) -> bool:

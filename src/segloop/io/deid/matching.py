@@ -80,7 +80,7 @@ def matcher(
     parts = sorted({part for part in parts if part}, key=len, reverse=True) or [r"(?!)"]
     pattern = "|".join(parts)
     ascii_parts = [part for part in parts if part.isascii()] or [r"(?!)"]
-    numbers = {digits for p in phrases if len(digits := re.sub(r"[\s\-./()]", "", p)) >= 7 and digits.isdigit()}
+    numbers = {digits for p in phrases if len(digits := re.sub(r"[\s\-./()]", "", p)) >= _LONG and digits.isdigit()}
     spelt = {w for w in every if not _is_short(w)} | phrases | names
     if dates_stay:
         spelt = {text for text in spelt if not _DATE.fullmatch(text)}

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from segloop.io.deid.matching import Matcher
 
+_LONGEST_DESCRIPTOR = 10_000
+_FIRST_YEAR = 1850
 REMOVED = "REMOVED"
 """The dummy of text, and what is left of a text that was nothing but identity."""
 
@@ -67,11 +69,13 @@ def _shifted(text: str, days: int) -> str:
         moved = datetime(int(year), int(month), int(day)) - timedelta(days=days)
     except (ValueError, OverflowError):
         return ""
-    return f"{moved:%Y%m%d}".rjust(8, "0") + rest if re.fullmatch(r"[\d.+\-]*", rest) else ""
+    return f"{moved:%Y%m%d}{rest}" if moved.year >= _FIRST_YEAR and re.fullmatch(r"[\d.+\-]*", rest) else ""
 
 
 def cleaned(text: str, matcher: Matcher) -> str:
-    """A descriptor without identities, known ones and those that have their form."""
+    """A descriptor without identities, known ones and those of their form; empty if it is far too long for one."""
+    if len(text) > _LONGEST_DESCRIPTOR:
+        return ""
     return replaced(matcher.without(text), _without_risky)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segloop.io.dicom.pixels import read_series
     from segloop.io.dicom.refs import InstanceRef, PatientRef, Refusal, SeriesRef, StudyRef, digest, digests
+    from segloop.io.dicom.regrid import Regrid
     from segloop.io.dicom.scanning import scan, scan_files
     from segloop.io.dicom.selection import Refused, Selection, select
     from segloop.io.dicom.source import Files, opened
@@ -25,6 +26,7 @@ __all__ = [
     "PatientRef",
     "Refusal",
     "Refused",
+    "Regrid",
     "Selection",
     "SeriesRef",
     "StudyRef",
@@ -43,6 +45,7 @@ _HOME = {
     "PatientRef": "refs",
     "Refusal": "refs",
     "Refused": "selection",
+    "Regrid": "regrid",
     "Selection": "selection",
     "SeriesRef": "refs",
     "StudyRef": "refs",

@@ -89,14 +89,15 @@ class Regrid:
             yield held[lower] if not share else held[lower] * (1 - share) + held[lower + 1] * share
 
     def _shifted(self, plane: Shaped[np.ndarray, "y x ..."], k: int, fill: float) -> Float[np.ndarray, "y2 x2 ..."]:
-        moved = plane.astype(np.float32)
+        # Single precision holds the whole numbers of 16 bits, and not those of 32.
+        moved = plane.astype(np.float64 if plane.dtype == np.int32 else np.float32)
         for axis, shift in enumerate(self.shifts[k]):
             size = self.regular.shape[1 + axis]
             at = np.arange(size) - shift
             outside = (at < -0.5) | (at > plane.shape[axis] - 0.5)
             at = np.clip(at, 0, plane.shape[axis] - 1)
             low = np.minimum((at + _NO_SHIFT).astype(int), plane.shape[axis] - 1)
-            share = np.where(at - low > _NO_SHIFT, at - low, 0).astype(np.float32)
+            share = np.where(at - low > _NO_SHIFT, at - low, 0).astype(moved.dtype)
             high = np.minimum(low + 1, plane.shape[axis] - 1)
             weight = share.reshape((-1,) + (1,) * (plane.ndim - 1))
             lines = np.moveaxis(moved, axis, 0)

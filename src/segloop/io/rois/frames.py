@@ -96,10 +96,8 @@ def pixels_of(
 
 
 def _bits(packed: Integer[np.ndarray, " bytes"], begin: int, size: int) -> Integer[np.ndarray, " pixels"]:
-    """`size` bits from bit `begin` on, the lowest bit of a byte first (PS3.5 8.1.1)."""
+    """`size` bits from bit `begin` on, fewer where there are no more; the lowest of a byte first (PS3.5 8.1.1)."""
     first, last = begin // 8, (begin + size + 7) // 8
-    if last > len(packed):
-        raise ValueError("fewer bits than pixels")
     return np.unpackbits(packed[first:last], bitorder="little")[begin % 8 : begin % 8 + size]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,14 +13,15 @@ _SOUTH, _NORTH = 1, 3
 _BESIDE_CENTRE = 0.25
 """How far above the pixels' centres a keyhole runs, so that no centre lies on it."""
 
-Corner = tuple[float, float]
+Border = tuple[int, int, int]
+"""One side of a pixel with the mask on its right: heading, and row and column of the corner it begins at."""
 
 
 def outlines(mask: Bool[np.ndarray, "rows columns"]) -> list[Float[np.ndarray, "n 2"]]:
     """One closed polygon per connected part, along the borders of its pixels; corners as (row, column) indices.
 
     A pixel's centre has whole indices, its borders lie half a pixel further. Parts that touch at a corner only are two.
-    A hole is joined to the line around it by a keyhole, a line there and back, so that readers who know no holes, or
+    A hole is joined to the line on its left by a keyhole, a line there and back, so that readers who know no holes, or
     fill each contour by itself, see it too. The area inside is exactly that of the pixels.
 
     Args:
@@ -28,88 +29,89 @@ def outlines(mask: Bool[np.ndarray, "rows columns"]) -> list[Float[np.ndarray, "
 
     Source: DICOM PS3.3 C.8.8.6.3 (keyhole).
     """
-    rings, owner = _traced(mask)
-    holes = sorted((ring for ring in rings if ring.is_hole), key=lambda ring: ring.leftmost)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return []
+    corner = np.array([rows[0], columns[0]])
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    following, outer, holes = _traced(part)
+    doors: dict[Border, Border] = {}
     for hole in holes:
-        column, row = hole.leftmost
-        start = int(np.flatnonzero(~mask[row, :column])[-1]) + 1 if not mask[row, :column].all() else 0
-        _join(owner[row, start].root, hole, row, start, column)
-    return [np.array(ring.corners) - 0.5 for ring in rings if not ring.is_hole]
+        _, row, column = hole
+        outside = np.flatnonzero(~part[row, :column])
+        doors[_NORTH, row + 1, int(outside[-1]) + 1 if len(outside) else 0] = hole
+    return [corner + _line(first, following, doors) for first in outer]
 
 
-@dataclass(slots=True, eq=False)
-class _Ring:
-    """A closed line with the mask on its right; corners in units of pixels, (0, 0) the first pixel's outer corner."""
-
-    corners: list[Corner] = field(default_factory=list)
-    leftmost: tuple[int, int] = (0, 0)
-    is_hole: bool = False
-    host: _Ring | None = None
-
-    @property
-    def root(self) -> _Ring:
-        return self if self.host is None else self.host.root
-
-
-def _traced(mask: Bool[np.ndarray, "rows columns"]) -> tuple[list[_Ring], dict[tuple[int, int], _Ring]]:
-    """All rings, and the ring that each left border of a pixel (row, column) is part of."""
+def _traced(mask: Bool[np.ndarray, "rows columns"]) -> tuple[dict[Border, Border], list[Border], list[Border]]:
+    """The border that follows each border, one border of every outer line, and of every hole its leftmost one."""
     padded = np.pad(mask, 1)
     inside = padded[1:-1, 1:-1]
-    open_edges = (
-        {(0, *corner) for corner in np.argwhere(inside & ~padded[:-2, 1:-1]).tolist()}
-        | {(1, row, column + 1) for row, column in np.argwhere(inside & ~padded[1:-1, 2:]).tolist()}
-        | {(2, row + 1, column + 1) for row, column in np.argwhere(inside & ~padded[2:, 1:-1]).tolist()}
-        | {(3, row + 1, column) for row, column in np.argwhere(inside & ~padded[1:-1, :-2]).tolist()}
-    )
-    owner: dict[tuple[int, int], _Ring] = {}
-    return [_ring(first, open_edges, owner) for first in sorted(open_edges) if first in open_edges], owner
+    above, below, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
+    # Each border begins at the corner from which the pixel lies on its right.
+    sides = ((inside & ~above, 0, 0), (inside & ~right, 0, 1), (inside & ~below, 1, 1), (inside & ~left, 1, 0))
+    borders: set[Border] = set()
+    for heading, (found, down, along) in enumerate(sides):
+        borders |= {(heading, row + down, column + along) for row, column in np.argwhere(found).tolist()}
+    following: dict[Border, Border] = {}
+    outer: list[Border] = []
+    holes: list[Border] = []
+    for first in sorted(borders):
+        if first in following:
+            continue
+        ring = _ring(first, borders, following)
+        area = sum(border[2] * ((border[0] == _SOUTH) - (border[0] == _NORTH)) for border in ring)
+        if area > 0:
+            outer.append(first)
+        else:
+            holes.append(min((b for b in ring if b[0] == _SOUTH), key=lambda border: (border[2], border[1])))
+    return following, outer, holes
 
 
-def _ring(
-    first: tuple[int, int, int], open_edges: set[tuple[int, int, int]], owner: dict[tuple[int, int], _Ring]
-) -> _Ring:
-    """Follow one line until it closes, and take its edges away."""
-    ring = _Ring()
-    heading, row, column = first
-    area = 0
-    souths: list[tuple[int, int]] = []
-    while (heading, row, column) in open_edges:
-        open_edges.remove((heading, row, column))
-        if heading == _SOUTH:
-            souths.append((column, row))
-            area += column
-        elif heading == _NORTH:
-            owner[row - 1, column] = ring
-            area -= column
+def _ring(first: Border, borders: set[Border], following: dict[Border, Border]) -> list[Border]:
+    """The borders of one line until it closes, linked in `following`."""
+    ring = [first]
+    while True:
+        heading, row, column = ring[-1]
         row, column = row + _STEPS[heading][0], column + _STEPS[heading][1]
         # Right first: where two parts touch at a corner the line stays with its own part.
-        for turn in (1, 0, 3):
-            following = (heading + turn) % 4
-            if (following, row, column) in open_edges or (following, row, column) == first:
-                if following != heading:
-                    ring.corners.append((row, column))
-                heading = following
+        turns = (((heading + turn) % 4, row, column) for turn in (1, 0, 3))
+        after = next(border for border in turns if border in borders)
+        following[ring[-1]] = after
+        if after == first:
+            return ring
+        ring.append(after)
+
+
+def _line(
+    first: Border, following: Mapping[Border, Border], doors: Mapping[Border, Border]
+) -> Float[np.ndarray, "n 2"]:
+    """The corners of an outer line; at each door it goes over to the hole, around it and back."""
+    corners: list[tuple[float, float]] = []
+    border = first
+    # Where the line being followed closes, and at which border of the one around it its door is.
+    open_lines: list[tuple[Border, Border]] = [(first, first)]
+    while True:
+        while border in doors:
+            hole = doors[border]
+            corners += _door(border, hole)
+            open_lines.append((hole, border))
+            border = hole
+        while True:
+            after = following[border]
+            if after[0] != border[0]:
+                corners.append((after[1], after[2]))
+            border = after
+            if border != open_lines[-1][0]:
                 break
-    ring.is_hole = area < 0
-    ring.leftmost = min(souths) if ring.is_hole else (0, 0)
-    return ring
+            hole, around = open_lines.pop()
+            if not open_lines:
+                return np.array(corners) - 0.5
+            corners += reversed(_door(around, hole))
+            border = around
 
 
-def _join(target: _Ring, hole: _Ring, row: int, start: int, column: int) -> None:
-    """Put a hole's line into the line on its left, between left border `start` of a pixel and the hole's `column`."""
-    height = row + 0.5 - _BESIDE_CENTRE
-    there = _place(target.corners, height, start, northwards=True)
-    here = _place(hole.corners, height, column, northwards=False)
-    around = hole.corners[here:] + hole.corners[:here]
-    entry, door = (height, float(start)), (height, float(column))
-    target.corners[there:there] = [entry, door, *around, door, entry]
-    hole.host = target
-
-
-def _place(corners: list[Corner], height: float, column: float, *, northwards: bool) -> int:
-    """Where a point on a vertical side belongs among the corners."""
-    for i, (row, at) in enumerate(corners):
-        before = corners[i - 1]
-        if at == before[1] == column and (row < height < before[0] if northwards else before[0] < height < row):
-            return i
-    raise AssertionError("a hole's line has a line on its left")
+def _door(around: Border, hole: Border) -> list[tuple[float, float]]:
+    """From the border of a pixel on the left to the hole's own, just above the centres of the pixels between them."""
+    height = hole[1] + 0.5 - _BESIDE_CENTRE
+    return [(height, float(around[2])), (height, float(hole[2]))]
