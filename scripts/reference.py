@@ -123,11 +123,41 @@ def checks_markdown() -> str:
     return "".join(parts)
 
 
+def statement_markdown() -> str:
+    """The DICOM conformance statement with what the node registers, and its limits, written anew."""
+    from pydicom.uid import UID
+    from pynetdicom import ALL_TRANSFER_SYNTAXES
+    from pynetdicom.sop_class import Verification
+
+    from segloop.service.node import STORAGE_CLASSES
+    from segloop.settings import NodeSettings
+
+    node = NodeSettings()
+    policies = [
+        "| policy | value | setting |",
+        "|---|---|---|",
+        f"| largest PDU received | {node.max_pdu} bytes | `node.max_pdu` |",
+        f"| associations at once | {node.max_associations} | `node.max_associations` |",
+        f"| longest silence | {node.timeout_seconds:g} s | `node.timeout_seconds` |",
+        f"| port | {node.port} | `node.port` |",
+    ]
+    provider = ["| SOP class | UID |", "|---|---|"]
+    provider += [f"| {UID(uid).name} | `{uid}` |" for uid in (Verification, *STORAGE_CLASSES)]
+    provider += ["", "| transfer syntax | UID |", "|---|---|"]
+    provider += [f"| {UID(uid).name} | `{uid}` |" for uid in ALL_TRANSFER_SYNTAXES]
+    page = (ROOT / "docs" / "conformance" / "statement.md").read_text("utf-8")
+    for name, rows in (("policies", policies), ("provider", provider)):
+        marks = re.compile(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+        page = marks.sub(lambda found, rows=rows: found[1] + "\n".join(rows) + "\n" + found[2], page)
+    return page
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors_markdown,
     "architecture.md": architecture_markdown,
     "reference/commands.md": commands_markdown,
     "reference/checks.md": checks_markdown,
+    "conformance/statement.md": statement_markdown,
 }
 
 

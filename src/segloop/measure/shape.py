@@ -30,7 +30,7 @@ def measure_labels(
     Whole label (component 0): volume and surface, then the diameters, longest and perpendicular, in the plane of a
     slice and in space (but not of a label counted in parts: a line from one lesion to another measures neither), then
     mean and standard deviation of the intensities. Parts (26-connected, from large to small; those of one size by
-    position) have volume, surface and diameters.
+    position) have all of these.
 
     Args:
         labels: Label map in the geometry of the source, whose slices (axis 0) diameters are taken in.
@@ -55,11 +55,15 @@ def measure_labels(
         found += _measure(spec, 0, mask, labels.geometry, solid)
         if not mask.any():
             continue
-        if image is not None and image.array.ndim == 3:
-            found += _intensities(spec, image.array[mask], _UNITS.get(image.modality, ""))
+        values = image.array if image is not None and image.array.ndim == 3 else None
+        unit = _UNITS.get(image.modality, "") if image is not None else ""
+        if values is not None:
+            found += _intensities(spec, 0, values[mask], unit)
         if spec.components:
             for number, (box, part) in enumerate(parts(mask), start=1):
                 found += _measure(spec, number, part, _cropped(labels.geometry, box), solid)
+                if values is not None:
+                    found += _intensities(spec, number, values[box][part], unit)
     return tuple(found)
 
 
@@ -119,10 +123,12 @@ def _distances(mask: Mask, geometry: Geometry, solid: bool) -> Iterator[tuple[Qu
         yield Quantity.PERPENDICULAR_DIAMETER_3D, width, ()
 
 
-def _intensities(spec: LabelSpec, values: Float[np.ndarray, " n"], unit: str) -> list[Measurement]:
+def _intensities(spec: LabelSpec, component: int, values: Float[np.ndarray, " n"], unit: str) -> list[Measurement]:
     exact = values.astype(np.float64)
     pairs = ((Quantity.MEAN_INTENSITY, exact.mean()), (Quantity.SD_INTENSITY, exact.std()))
     return [
-        Measurement(label=spec.value, name=spec.name, quantity=quantity, value=float(value), unit=unit)
+        Measurement(
+            label=spec.value, name=spec.name, component=component, quantity=quantity, value=float(value), unit=unit
+        )
         for quantity, value in pairs
     ]

@@ -144,6 +144,16 @@ def test_intensities_have_a_unit_where_the_values_have_one(modality: str, unit: 
     assert {m.unit for m in found if "intensity" in m.quantity} == {unit}
 
 
+def test_each_part_has_the_intensities_of_its_own_voxels() -> None:
+    grid = Geometry((3, 6, 12))
+    mask, array = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.float32)
+    mask[1, 1:4, 1:4], array[1, 1:4, 1:4] = 1, 50.0
+    mask[1, 1:3, 8:10], array[1, 1:3, 8:10] = 1, 20.0
+    found = measure_labels(Labels(mask, grid, {1: "lesion"}), Volume(array, grid, "CT"), [LESION])
+    assert [of(found, Quantity.MEAN_INTENSITY, part) for part in (1, 2)] == [50.0, 20.0]
+    assert of(found, Quantity.MEAN_INTENSITY) == pytest.approx((9 * 50 + 4 * 20) / 13)
+
+
 def test_an_image_on_another_grid_is_refused() -> None:
     labels = Labels(np.zeros((2, 3, 4), np.uint8), Geometry((2, 3, 4)), {1: "a"})
     with pytest.raises(GeometryMismatch):
