@@ -191,7 +191,9 @@ def double() -> Iterator[None]:
     before = keras.config.dtype_policy()
     application_of.cache_clear()
     keras.config.set_dtype_policy("float64")
+    keras.config.set_floatx("float64")  # of what a network is given
     yield
+    keras.config.set_floatx("float32")
     keras.config.set_dtype_policy(before)
     application_of.cache_clear()
 

@@ -198,7 +198,8 @@ def test_a_whole_study_picks_the_crop_and_says_why_not_the_others(
     storescu(require_peer(STORESCU), service.ports.dicom, shared_data(CROP) / "Study3")
     # A sender that pauses gets a result of what came so far, and then one of everything.
     kit.wait(lambda: httpx.get(f"{service.page}metrics").text.count("segloop_open_studies 0") == 1, 60)
-    kit.wait(lambda: all(j.state in (JobState.DONE, JobState.FAILED) for j in service.store.jobs()), 240)
+    ended = (JobState.DONE, JobState.FAILED)
+    kit.wait(lambda: bool(jobs := service.store.jobs()) and all(job.state in ended for job in jobs), 240)
     job = service.store.jobs()[0]
     assert (job.state, job.code) == (JobState.DONE, "")
     base = service.page.rstrip("/")
