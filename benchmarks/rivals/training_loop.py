@@ -51,7 +51,7 @@ def main() -> None:
     ratio = sum(rates["segloop"]) / sum(rates["nnunet"])
     document = {
         "name": "rivals-training-loop",
-        "command": "python benchmarks/rivals/training_loop.py --rival-python PATH",
+        "command": f"python benchmarks/rivals/training_loop.py --minutes {options.minutes:g} --rival-python PATH",
         "machine": cpu_model(),
         "patches_per_second": rates,
         "rows": [
