@@ -52,7 +52,8 @@ def measure_labels(
     solid = labels.geometry.shape[0] > 1
     for spec in chosen:
         mask = labels.array == spec.value
-        found += _measure(spec, 0, mask, labels.geometry, solid)
+        box = _box(mask)
+        found += _measure(spec, 0, mask[box], _cropped(labels.geometry, box), solid)
         if not mask.any():
             continue
         values = image.array if image is not None and image.array.ndim == 3 else None
@@ -80,6 +81,16 @@ def parts(mask: Mask) -> Iterator[tuple[Box, Mask]]:
     for number in 1 + np.argsort(-facts["voxel_counts"][1:].astype(np.int64), kind="stable"):
         z, y, x = facts["bounding_boxes"][number]
         yield (z, y, x), numbered[z, y, x] == number
+
+
+def _box(mask: Mask) -> Box:
+    """The smallest box around a mask; one voxel where it is empty."""
+    z, y, x = (np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
+    return (_range(z), _range(y), _range(x))
+
+
+def _range(places: Integer[np.ndarray, " n"]) -> slice:
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 1)
 
 
 def _cropped(geometry: Geometry, box: Box) -> Geometry:

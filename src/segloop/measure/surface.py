@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist, squareform
 
 from segloop.volume import Geometry, Vector
@@ -71,7 +71,7 @@ def extents(mask: Bool[np.ndarray, "z y x"], geometry: Geometry) -> tuple[Extent
     if not mask.any():
         return None
     points = geometry.to_lps(_vertices(mask))
-    corners = points[_hull(points)]
+    corners = points[ConvexHull(points).vertices]
     length, first, last = _farthest(corners)
     axis = (corners[last] - corners[first]) / length
     flat = corners - np.outer(corners @ axis, axis)
@@ -90,13 +90,6 @@ def _vertices(mask: Bool[np.ndarray, "z y x"]) -> Float[np.ndarray, "n 3"]:
         place[:, axis] += 0.5
         found.append(place)
     return np.concatenate(found)
-
-
-def _hull(points: Float[np.ndarray, "n 3"]) -> Integer[np.ndarray, " m"]:
-    try:
-        return np.asarray(ConvexHull(points).vertices)
-    except QhullError:  # grids so thin that the hull is flat within rounding
-        return np.arange(len(points))
 
 
 def _farthest(points: Float[np.ndarray, "n 3"]) -> tuple[float, int, int]:
@@ -146,7 +139,11 @@ def _segments(code: int, face: tuple[int, ...]) -> list[tuple[int, int]]:
         return [(crossed[0], crossed[1])] if crossed else []
     # Two opposite corners are inside: each outer corner is cut off.
     outer = [corner for corner in face if not code >> corner & 1]
-    return [tuple(e for e in around if corner in _EDGES[e]) for corner in outer]  # type: ignore[misc]
+    pairs = []
+    for corner in outer:
+        one, other = (e for e in around if corner in _EDGES[e])
+        pairs.append((one, other))
+    return pairs
 
 
 def _polygon_area(corners: list[Float[np.ndarray, " 3"]]) -> float:
