@@ -7,6 +7,7 @@ from segloop.report.findings import CUT_OFF, EMPTY_RESULT, NOT_EXPLAINED, Findin
 from segloop.report.identity import verify_against_source
 from segloop.report.overlay import KeyImage, key_images, render_overlay
 from segloop.report.pdf import person_name, render_pdf
+from segloop.report.signature import Reference, Signature
 from segloop.report.writing import write_all
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Group",
     "KeyImage",
     "ModelStamp",
+    "Reference",
+    "Signature",
     "collect",
     "derive_uid",
     "key_images",

@@ -18,6 +18,7 @@ from segloop.errors import InputError
 from segloop.measure.cutoff import cut_off
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.plan import Frozen, LabelSpec
+from segloop.report.signature import Reference, Signature
 from segloop.volume import Labels
 
 EMPTY_RESULT = "empty_result"
@@ -87,6 +88,8 @@ class Findings(Frozen):
         created: When the result was made; every date in every object is this one, in its own time zone.
         software: segloop's version.
         research_use: Whether "for research use" is printed. True until bundle and deployment both say otherwise.
+        signature: Who signed the result; None for a draft.
+        predecessors: The documents that this result takes the place of.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -99,6 +102,8 @@ class Findings(Frozen):
     created: AwareDatetime
     software: str = __version__
     research_use: bool = True
+    signature: Signature | None = None
+    predecessors: tuple[Reference, ...] = ()
 
     @property
     def groups(self) -> tuple[Group, ...]:
