@@ -9,6 +9,7 @@ import pytest
 
 import tiny_models
 from segloop.infer import RUNTIMES, load_network, open_runtime
+from segloop.infer.runtimes.base import EDGE
 from segloop.volume import Geometry, Volume
 
 
@@ -17,7 +18,7 @@ def bundle(request):
     return tiny_models.bundle(*request.param)
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
+@pytest.fixture(scope="module", params=[*RUNTIMES, EDGE])
 def runtime(request, bundle):
     return open_runtime(bundle, request.param)
 
@@ -36,7 +37,7 @@ def _batch(bundle, count, *sizes):
 
 
 def test_it_says_what_it_is(runtime):
-    assert runtime.name in RUNTIMES
+    assert runtime.name in {*RUNTIMES, EDGE}
     assert runtime.precision in {"float32", "bfloat16"}
 
 

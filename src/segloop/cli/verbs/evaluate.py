@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cases.add_argument("--cases", type=Path, metavar="FILE", help="score only the case ids in this file, one a line")
     parser.add_argument("--folds", type=int, default=5, help="number of folds the split has (default 5)")
     parser.add_argument(
-        "--runtime", choices=("auto", "tensorflow", "openvino"), default="auto", help="what runs the network"
+        "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="what runs the network"
     )
     parser.add_argument(
         "--allow-training-cases", action="store_true", help="score cases the model was trained on, and mark them"

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--why", default="", metavar="TEXT", help="reason for a promotion or rollback; goes into the history"
     )
     parser.add_argument(
-        "--runtime", choices=("auto", "tensorflow", "openvino"), default="auto", help="for add and selftest"
+        "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="for add and selftest"
     )
     add_registry(parser)
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder for OUT/<case or series>.nii.gz"
     )
     parser.add_argument(
-        "--runtime", choices=("auto", "tensorflow", "openvino"), default="auto", help="what runs the network"
+        "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="what runs the network"
     )
     parser.add_argument("--probabilities", action="store_true", help="write the probabilities of every class as well")
     parser.add_argument(

@@ -27,15 +27,32 @@ def write_litert(bundle: Bundle, folder: Path, precision: Precision = "float16")
         ModelError: `runtime.unavailable` when the converter left weights in another type than asked for (some of its
             modes silently return a float model), or when LiteRT's interpreter is not installed to find out.
     """
+    content = convert(bundle, window_shape(bundle), precision)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL).write_bytes(content)
+    return weight_types(content)
+
+
+def convert(bundle: Bundle, shape: tuple[int, ...], precision: Precision = "float16") -> bytes:
+    """The network as a LiteRT model for input of one shape.
+
+    Args:
+        bundle: A checked bundle with one network.
+        shape: (1, z, y, x, c), or (1, y, x, c) for a 2-D network; a multiple of its divisor.
+        precision: Of the stored weights.
+
+    Raises:
+        ModelError: As `write_litert`.
+    """
     network = load_network(bundle)
     with TemporaryDirectory() as saved:
-        signature = [tf.TensorSpec(window_shape(bundle), tf.float32, name="image")]
+        signature = [tf.TensorSpec(shape, tf.float32, name="image")]
         network.export(saved, format="tf_saved_model", verbose=False, input_signature=signature)
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        content = converter.convert()
+        content: bytes = converter.convert()
     found = weight_types(content)
     expected = sum(int(np.prod(v.shape)) for v in network.weights if len(v.shape) > 1)
     if found.get(precision, 0) < 0.99 * expected:
@@ -46,9 +63,7 @@ def write_litert(bundle: Bundle, folder: Path, precision: Precision = "float16")
             expected={precision: expected},
             hint="Export to saved-model or openvino, or in float32.",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL).write_bytes(content)
-    return found
+    return content
 
 
 def window_shape(bundle: Bundle) -> tuple[int, ...]:
@@ -60,7 +75,7 @@ def window_shape(bundle: Bundle) -> tuple[int, ...]:
 
 def weight_types(content: bytes) -> dict[str, int]:
     """Number of values that the model stores, by the type they are stored in."""
-    interpreter = _interpreter(content)
+    interpreter = interpreter_of(content)
     found: dict[str, int] = {}
     for detail in interpreter.get_tensor_details():
         try:
@@ -72,7 +87,12 @@ def weight_types(content: bytes) -> dict[str, int]:
     return found
 
 
-def _interpreter(content: bytes) -> Any:
+def interpreter_of(content: bytes) -> Any:
+    """LiteRT's interpreter with a model in it.
+
+    Raises:
+        ModelError: `runtime.unavailable` when it is not installed.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
     except ImportError as fault:

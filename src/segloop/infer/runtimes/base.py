@@ -16,7 +16,7 @@ class Runtime(Protocol):
     """Runs a network on this machine.
 
     Attributes:
-        name: As in `RUNTIMES`.
+        name: As in `RUNTIMES`, or `EDGE`.
         precision: Of the hidden layers, `float32` or `bfloat16`.
     """
 
@@ -35,7 +35,10 @@ class Runtime(Protocol):
 
 
 RUNTIMES = ("openvino", "tensorflow")
-"""Names that `open_runtime` knows, the one that starts fastest first."""
+"""Names that `auto` chooses from, the one that starts fastest first."""
+
+EDGE = "litert"
+"""A runtime that is opened by its name only: it shows what an edge device will say, and is not quick here."""
 
 
 def installed() -> tuple[str, ...]:
@@ -48,7 +51,7 @@ def open_runtime(bundle: Bundle, name: str) -> Runtime:
 
     Args:
         bundle: A checked bundle.
-        name: One of `RUNTIMES`, or `auto` for what `choose` finds fastest.
+        name: One of `RUNTIMES`, `EDGE`, or `auto` for what `choose` finds fastest.
 
     Raises:
         ModelError: `runtime.unavailable` when the name is unknown, the runtime is not installed, or it cannot load the
@@ -71,6 +74,10 @@ def open_runtime(bundle: Bundle, name: str) -> Runtime:
 
 def _open(bundle: Bundle, name: str) -> Runtime:
     """The bundle's own network."""
+    if name == EDGE:
+        from segloop.infer.runtimes.litert import LiteRt
+
+        return LiteRt(bundle)
     if name not in RUNTIMES:
         raise _unavailable(name, f"There is no runtime {name!r}.")
     if name not in installed():
@@ -90,6 +97,6 @@ def _unavailable(name: str, message: str) -> ModelError:
         f"{message} Installed: {', '.join(present) or 'none'}.",
         code="runtime.unavailable",
         found=name,
-        expected=["auto", *present],
+        expected=["auto", *present, EDGE],
         hint="Choose an installed runtime, or install openvino or tensorflow.",
     )
