@@ -15,6 +15,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 import service_kit as kit
+from segloop.cli.main import main
 from segloop.io import files
 from segloop.service.running import Service
 from segloop.settings import Settings
@@ -206,3 +207,24 @@ def test_a_whole_study_picks_the_crop_and_says_why_not_the_others(
     result = httpx.get(f"{base}/api/v1/jobs/{job.key}/files/result.json").json()
     assert len(result["refused"]) == 4
     assert all(refused["reasons"] for refused in result["refused"])
+
+
+def test_files_go_to_a_web_server_and_come_back_the_same(
+    orthanc: Orthanc, shared_data: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shared_data(CROP) / "Study1" / "13_HCropVolume"
+    assert main(["send", str(source), "--to", f"{orthanc.web}/dicom-web", "--json"]) == 0
+    sent = [dcmread(path) for path in sorted(source.glob("*.dcm"))]
+    assert json.loads(capsys.readouterr().out)["sent"] == len(sent)
+    received = {d.SOPInstanceUID: d for d in orthanc.wado(str(sent[0].StudyInstanceUID))}
+    assert set(received) == {d.SOPInstanceUID for d in sent}
+    assert all(received[d.SOPInstanceUID].PixelData == d.PixelData for d in sent)
+
+
+def test_a_web_server_that_takes_nothing_is_an_error(
+    orthanc: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lie = tmp_path / "lie.dcm"
+    lie.write_bytes(b"no image")
+    assert main(["send", str(lie), "--to", f"{orthanc.web}/dicom-web", "--json"]) == 6
+    assert json.loads(capsys.readouterr().out)["error"]["code"] in ("peer.refused", "peer.garbled")

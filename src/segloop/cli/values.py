@@ -1,4 +1,4 @@
-"""How the command line's values are read: durations, sizes, `--set` pairs, datasets of cases."""
+"""How the command line's values are read: durations, sizes, `--set` pairs, folds, peers."""
 
 from __future__ import annotations
 
@@ -65,3 +65,12 @@ def peer(text: str) -> tuple[str, str, int]:
     if match is None or not 0 < int(match[3]) < 65536:
         raise argparse.ArgumentTypeError(f"AET@HOST:PORT is needed, not {text!r}")
     return match[1], match[2].strip("[]"), int(match[3])
+
+
+def receiver(text: str) -> tuple[str, str, int] | str:
+    """A peer as `AET@HOST:PORT`, or the base address of a DICOMweb server."""
+    if re.match(r"https?://", text) is None:
+        return peer(text)
+    if re.fullmatch(r"https?://[^\s/@?#]+[^\s@?#]*", text) is None:
+        raise argparse.ArgumentTypeError(f"an address without user, query and fragment is needed, not {text!r}")
+    return text

@@ -48,3 +48,11 @@ def test_folds_and_peers():
     for text in ("ORTHANC", "A@h", "A@h:0", "A@h:70000", "A" * 17 + "@h:1"):
         with pytest.raises(argparse.ArgumentTypeError):
             values.peer(text)
+
+
+def test_receivers_are_peers_or_addresses():
+    assert values.receiver("A@h:104") == ("A", "h", 104)
+    assert values.receiver("https://pacs.example/dicom-web") == "https://pacs.example/dicom-web"
+    for text in ("https://", "https://me:secret@pacs.example", "https://pacs.example/?a=1", "ftp://pacs.example"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            values.receiver(text)
