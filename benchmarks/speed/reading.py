@@ -68,7 +68,7 @@ def main() -> None:
         print("dicom2nifti is left out: name an interpreter that has it with --rival-python")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write(folder, options.slices)
+        write_series(folder, options.slices)
         readers = [Reader("segloop", sys.executable, folder)]
         readers += [Reader(rival, python, folder) for rival, python in rivals.items()]
         seconds: dict[str, list[float]] = {reader.name: [] for reader in readers}
@@ -119,7 +119,7 @@ def _has(python: str, module: str) -> bool:
     return subprocess.run([python, "-c", f"import {module}"], check=False, capture_output=True).returncode == 0
 
 
-def _write(folder: Path, slices: int) -> None:
+def write_series(folder: Path, slices: int) -> None:
     """A CT of noise, each slice another; 150 further elements stand for what scanners write."""
     noise = np.random.default_rng(0).integers(0, 3000, (SIDE, SIDE)).astype("<u2")
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
