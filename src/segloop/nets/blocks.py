@@ -5,7 +5,7 @@ Every layer takes and gives channels-last tensors of rank 4 (2-D) or 5 (3-D).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -13,6 +13,11 @@ import keras
 from keras import KerasTensor, ops
 
 Axes = tuple[int, ...]
+
+# A channel whose variance is a smaller share of its squared mean is constant as far as the numbers can tell: bfloat16
+# steps by 2**-8 of a number, and the difference of mean square and squared mean has float32's rounding of each.
+_CONSTANT = {"bfloat16": 2.0**-16}
+_CONSTANT_EXACT = 2.0**-21
 
 
 class InstanceNormalization(keras.layers.Layer):  # type: ignore[misc]
@@ -36,16 +41,42 @@ class InstanceNormalization(keras.layers.Layer):  # type: ignore[misc]
         self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma", autocast=False)
         self.beta = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="beta", autocast=False)
 
-    def call(self, inputs: KerasTensor) -> KerasTensor:
-        """The normalised tensor, in the dtype of `inputs`."""
-        space = tuple(range(1, len(inputs.shape) - 1))
+    def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
+        """The normalised tensor, in the dtype of `inputs`.
+
+        In training its gradient is written out, see `_slopes`; a network to be exported is left without, since what
+        carries a gradient of its own hides the multiply-add from converters.
+        """
+        if training:
+            # Values, since TensorFlow asks a function with variables for more than its arguments' slopes.
+            values = ops.copy(self.gamma), ops.copy(self.beta)
+            return ops.custom_gradient(self._learning)(inputs, *values)
+        return self._normalised(inputs, self.gamma, self.beta)[0]
+
+    def _normalised(
+        self, inputs: KerasTensor, gamma: KerasTensor, beta: KerasTensor
+    ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+        """The normalised tensor; mean and variance per image and channel, (b, 1…, c) float32."""
+        space = _space(inputs)
         exact = ops.cast(inputs, "float32")
         mean = ops.mean(exact, axis=space, keepdims=True)
         # Rounding can bring the difference a hair below zero for a constant channel.
         variance = ops.maximum(ops.mean(ops.square(exact), axis=space, keepdims=True) - ops.square(mean), 0.0)
-        factor = self.gamma * ops.rsqrt(variance + self.epsilon)
-        offset = self.beta - mean * factor
-        return inputs * ops.cast(factor, inputs.dtype) + ops.cast(offset, inputs.dtype)
+        factor = gamma * ops.rsqrt(variance + self.epsilon)
+        offset = beta - mean * factor
+        return inputs * ops.cast(factor, inputs.dtype) + ops.cast(offset, inputs.dtype), mean, variance
+
+    def _learning(
+        self, inputs: KerasTensor, gamma: KerasTensor, beta: KerasTensor
+    ) -> tuple[KerasTensor, Callable[..., tuple[KerasTensor, ...]]]:
+        """The normalised tensor, and what leads from its slopes to those of the arguments."""
+        outputs, mean, variance = self._normalised(inputs, gamma, beta)
+
+        def slopes(*arguments: KerasTensor, upstream: KerasTensor | None = None) -> tuple[KerasTensor, ...]:
+            slope = arguments[0] if upstream is None else upstream
+            return _slopes(slope, inputs, gamma, mean, variance, self.epsilon)
+
+        return outputs, slopes
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         """The input's shape."""
@@ -54,6 +85,41 @@ class InstanceNormalization(keras.layers.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """What the constructor needs to make this layer again."""
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _slopes(
+    upstream: KerasTensor,
+    inputs: KerasTensor,
+    gamma: KerasTensor,
+    mean: KerasTensor,
+    variance: KerasTensor,
+    epsilon: float,
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    """Slopes of the loss in the inputs, gamma and beta of an instance normalisation, from those in its outputs.
+
+    With y = gamma h + beta, h = (x - mean) inverse and g the slope in y, the slope in x is gamma inverse (g - mean(g) -
+    h mean(g h)): a sum of g, x and 1 with one factor each per image and channel. It takes half of the passes over the
+    tensor that differentiating each operation takes, none of them in float32.
+
+    Source: Ioffe & Szegedy, arXiv 1502.03167, section 3, with the statistics of one image.
+    """
+    space, kind = _space(inputs), inputs.dtype
+    voxels = prod(inputs.shape[1:-1])
+    share = _CONSTANT.get(keras.backend.standardize_dtype(kind), _CONSTANT_EXACT)
+    inverse = ops.rsqrt(variance + epsilon)
+    total = ops.cast(ops.sum(upstream, axis=space, keepdims=True), "float32")
+    crossed = ops.cast(ops.sum(upstream * inputs, axis=space, keepdims=True), "float32")
+    # Of a constant channel the difference of the two is rounding alone.
+    along = ops.where(variance > share * ops.square(mean), (crossed - mean * total) * inverse, 0.0)
+    factor = gamma * inverse
+    bend = -factor * inverse * along / voxels
+    offset = -factor * total / voxels - bend * mean
+    slope = upstream * ops.cast(factor, kind) + (inputs * ops.cast(bend, kind) + ops.cast(offset, kind))
+    return slope, ops.sum(along, axis=(0, *space)), ops.sum(total, axis=(0, *space))
+
+
+def _space(inputs: KerasTensor) -> Axes:
+    return tuple(range(1, len(inputs.shape) - 1))
 
 
 class PixelShuffleUp(keras.layers.Layer):  # type: ignore[misc]
@@ -83,7 +149,9 @@ class PixelShuffleUp(keras.layers.Layer):  # type: ignore[misc]
     def call(self, inputs: KerasTensor) -> KerasTensor:
         """The tensor with each spatial axis `stride` times as long."""
         batch, *space, channels = ops.shape(inputs)
+        # Added here rather than to the shuffled tensor, the bias becomes part of the matrix product.
         flat = ops.matmul(ops.reshape(inputs, (-1, channels)), self.kernel)
+        flat = flat + ops.tile(self.bias, prod(self.stride))
         if len(space) == 2:
             space, stride = [1, *space], (1, *self.stride)
         else:
@@ -95,7 +163,7 @@ class PixelShuffleUp(keras.layers.Layer):  # type: ignore[misc]
         wide = tuple(n * s for n, s in zip(space, stride, strict=True))
         if len(self.stride) == 2:
             wide = wide[1:]
-        return ops.reshape(shuffled, (batch, *wide, self.features)) + self.bias
+        return ops.reshape(shuffled, (batch, *wide, self.features))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Spatial sizes times the stride, `features` channels."""
