@@ -31,7 +31,8 @@ test: $(VENV)/.dev-stamp ## The tests that any machine can run, and a list of wh
 	@echo "Left to make test-all: tests marked long, peer (outside programs) and chaos (killed processes)."
 
 test-all: lint ## After make test: lint, and the long, peer and chaos tests
-	@$(PY) -m pytest -m "not ($(QUICK))"
+	@$(PY) -m pytest -m "long and not peer and not chaos" -n $(JOBS) --dist loadfile --durations 15
+	@$(PY) -m pytest -m "peer or chaos" --durations 15
 
 lint: $(VENV)/.dev-stamp ## ruff, mypy, import-linter
 	@$(VENV)/bin/ruff check .

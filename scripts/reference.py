@@ -24,7 +24,7 @@ _STATUS = (
     ),
     (3, "Plan", ("plan",)),
     (4, "Model", ("bundle", "weights", "model", "runtime", "backend", "train", "explain")),
-    (5, "Privacy", ("identity", "pixels")),
+    (5, "Privacy", ("identity", "pixels", "mapping")),
     (6, "Service, peer, disk or installation", ("peer", "not_authorised", "disk", "audit", "worker", "job", "setup")),
     (1, "A bug", ("internal",)),
 )
@@ -129,7 +129,7 @@ def statement_markdown() -> str:
     from pynetdicom import ALL_TRANSFER_SYNTAXES
     from pynetdicom.sop_class import Verification
 
-    from segloop.service.node import STORAGE_CLASSES
+    from segloop.service.node import STORAGE_CLASSES, sop_class_name
     from segloop.settings import NodeSettings
 
     node = NodeSettings()
@@ -142,7 +142,7 @@ def statement_markdown() -> str:
         f"| port | {node.port} | `node.port` |",
     ]
     provider = ["| SOP class | UID |", "|---|---|"]
-    provider += [f"| {UID(uid).name} | `{uid}` |" for uid in (Verification, *STORAGE_CLASSES)]
+    provider += [f"| {sop_class_name(uid)} | `{uid}` |" for uid in (Verification, *STORAGE_CLASSES)]
     provider += ["", "| transfer syntax | UID |", "|---|---|"]
     provider += [f"| {UID(uid).name} | `{uid}` |" for uid in ALL_TRANSFER_SYNTAXES]
     page = (ROOT / "docs" / "conformance" / "statement.md").read_text("utf-8")

@@ -154,7 +154,11 @@ class Web:
 
 
 class FhirServer(Web):
-    """Takes transactions, and creates what `ifNoneExist` does not find: `created` is what a HIS would show."""
+    """Takes transactions: creates what `ifNoneExist` does not find, replaces what `PUT` names.
+
+    Attributes:
+        created: What a HIS would show.
+    """
 
     def __init__(self, *states: int) -> None:
         self.states = list(states) or [200]
@@ -167,12 +171,20 @@ class FhirServer(Web):
             return status, b"{}"
         answers = []
         for entry in json.loads(body)["entry"]:
-            search = f"{entry['resource']['resourceType']}?{entry['request']['ifNoneExist']}"
+            kind, request = entry["resource"]["resourceType"], entry["request"]
+            replaces = request["method"] == "PUT"
+            search = request["url"] if replaces else f"{kind}?{request['ifNoneExist']}"
             found = search in self.created
-            self.created.setdefault(search, entry["resource"])
+            if replaces or not found:
+                self.created[search] = entry["resource"]
             answers.append({"response": {"status": "200 OK" if found else "201 Created"}})
         document = {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
         return 200, json.dumps(document).encode()
+
+    def statuses(self, kind: str) -> list[str]:
+        """The status of a kind of resource in each transaction, in order."""
+        entries = [entry["resource"] for _, _, body in self.requests for entry in json.loads(body)["entry"]]
+        return [resource["status"] for resource in entries if resource["resourceType"] == kind]
 
 
 def objects_and_messages(task: StudyTask) -> None:

@@ -18,6 +18,8 @@ from segloop.plan import Code, LabelSpec
 from segloop.report import (
     Findings,
     ModelStamp,
+    Reference,
+    Signature,
     collect,
     derive_uid,
     key_images,
@@ -145,15 +147,24 @@ def mask_for(volume: Volume) -> Labels:
     return Labels(array, volume.geometry, {spec.value: spec.name for spec in SPECS})
 
 
-def write_all(series: SeriesRef, folder: Path, labels: Labels | None = None) -> Made:
-    """Every result of a series, as the workflow writes them."""
+def write_all(
+    series: SeriesRef,
+    folder: Path,
+    labels: Labels | None = None,
+    *,
+    signature: Signature | None = None,
+    predecessors: tuple[Reference, ...] = (),
+) -> Made:
+    """Every result of a series, as the workflow writes them; one that has predecessors has UIDs of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     volume = read_series(series)
     mask = mask_for(volume) if labels is None else labels
     measured = with_intervals(measure_labels(mask, volume, SPECS), [INTERVAL])
     findings = collect(mask, measured, SPECS, MODEL, CREATED)
+    findings = findings.model_copy(update={"signature": signature, "predecessors": predecessors})
     images = key_images(volume, mask, SPECS)
-    uids = {role: derive_uid(series.series_uid, role) for role in ("seg", "sr", "report", "capture")}
+    key = series.series_uid + "".join(earlier.sop_instance_uid for earlier in predecessors)
+    uids = {role: derive_uid(key, role) for role in ("seg", "sr", "report", "capture")}
     seg_uid = uids["seg"] if findings.present else None
     if seg_uid:
         write_seg(mask, series, findings, seg_uid, folder / "seg.dcm")

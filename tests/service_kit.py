@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,18 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, SecondaryCapture
 
 from segloop.errors import InputError
 from segloop.io import dicom
+from segloop.io import files as image_files
 from segloop.io.dicom.own import MANUFACTURER
+from segloop.io.dicom.rejection import KEY_OBJECTS
 from segloop.measure import Measurement, Quantity
 from segloop.plan import LabelSpec, Plan, SeriesRule
 from segloop.service.deliver import Address, send
 from segloop.service.running import Service
 from segloop.settings import Settings
-from segloop.study import SelectionRecord, StudyTask, read_record, write_record
-from segloop.workflow import RESULT, ModelUsed, Step, StudyResult, select
+from segloop.study import InferenceRecord, SelectionRecord, StudyTask, file_digest, read_record, write_record
+from segloop.volume import Labels
+from segloop.workflow import LABELS, RESULT, ModelUsed, Step, StudyResult, findings, select
+from segloop.workflow import objects as write_objects
 
 NAME, PATIENT_ID, ACCESSION = "Zyxplanted^Quillara", "PLANTED-7731", "ACC-PLANTED-55"
 STUDY_UID = "1.2.826.0.1.3680043.8.498.77311"
@@ -63,6 +67,40 @@ def slice_of(number: int, study_uid: str = STUDY_UID, **changes: object) -> File
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return dataset
+
+
+def rejection(uids: Mapping[str, str], title: str = "113001", study_uid: str = STUDY_UID) -> FileDataset:
+    """A key object of a PACS about instances (UID to SOP class) of the series of a study."""
+    named = []
+    for uid, sop_class in uids.items():
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+        named.append(item)
+    series, evidence, code = Dataset(), Dataset(), Dataset()
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = f"{study_uid}.1", named
+    evidence.StudyInstanceUID, evidence.ReferencedSeriesSequence = study_uid, [series]
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = title, "DCM", "title"
+    content = []
+    for item in named:
+        entry = Dataset()
+        entry.RelationshipType, entry.ValueType, entry.ReferencedSOPSequence = "CONTAINS", "IMAGE", [item]
+        content.append(entry)
+    note = slice_of(1, study_uid)
+    for keyword in ("PixelData", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient"):
+        delattr(note, keyword)
+    note.SOPClassUID, note.Modality = KEY_OBJECTS, "KO"
+    note.SOPInstanceUID = f"{study_uid}.7.{int(hashlib.sha256(repr((uids, title)).encode()).hexdigest()[:8], 16)}"
+    note.SeriesInstanceUID, note.ValueType = f"{study_uid}.7", "CONTAINER"
+    note.ConceptNameCodeSequence, note.ContentSequence = [code], content
+    note.CurrentRequestedProcedureEvidenceSequence = [evidence]
+    note.file_meta.MediaStorageSOPClassUID = note.SOPClassUID
+    note.file_meta.MediaStorageSOPInstanceUID = note.SOPInstanceUID
+    return note
+
+
+def rejected_slices(*numbers: int, study_uid: str = STUDY_UID, title: str = "113001") -> FileDataset:
+    """A rejection note about slices of `study`."""
+    return rejection({f"{study_uid}.1.{n}": MRImageStorage for n in numbers}, title, study_uid)
 
 
 def write(folder: Path, *slices: FileDataset) -> list[Path]:
@@ -159,6 +197,27 @@ def objects(task: StudyTask) -> None:
     write_record(done, task.out / RESULT)
 
 
+def drawn(task: StudyTask) -> None:
+    """Draw a box where a network would find something."""
+    record = read_record(SelectionRecord, task.out / "selection.json")
+    with dicom.opened(task.source, record.files) as found:
+        (series,) = dicom.scan_files(found)
+        geometry = dicom.read_series(series).geometry
+    array = np.zeros(geometry.shape, np.uint8)
+    array[1:3, 2:5, 3:7] = 1
+    image_files.write(Labels(array, geometry, {1: "one"}), task.out / LABELS)
+    done = InferenceRecord(
+        runtime="none",
+        precision="none",
+        choice="",
+        seconds={"network": 0.0},
+        warnings=(),
+        peak_rss_mb=1.0,
+        labels_digest=file_digest(task.out / LABELS),
+    )
+    write_record(done, task.out / "inference.json")
+
+
 def slow(task: StudyTask) -> None:
     """Take two seconds, and leave a mark for each time it was begun."""
     (task.out / f"begun-{time.time_ns()}").touch()
@@ -201,6 +260,8 @@ TINY = (Step("select", select), Step("objects", objects))
 SLOW = (Step("select", select), Step("slow", slow), Step("objects", objects))
 DIES_ONCE = (Step("select", select), Step("dies_once", dies_once), Step("objects", objects))
 DIES = (Step("select", select), Step("dies", dies), Step("objects", objects))
+REAL = (Step("select", select), Step("infer", drawn), Step("findings", findings), Step("objects", write_objects))
+"""The walk with every real object, and a box in place of a network's answer."""
 WRONG_PATIENT = (Step("select", select), Step("objects", wrong_patient))
 
 

@@ -159,7 +159,9 @@ class Destination(Frozen):
         facility: Receiving facility, MSH-6 (`hl7`).
         patient_system: URI of the patient numbers' namespace on the server (`fhir`); empty sends a logical reference.
         timeout_seconds: Longest wait for an answer.
-        gate: `draft` sends results as they are made; a gate on approval comes with the review page.
+        gate: `draft` sends results as they are made, and again once they are signed; `approved` sends signed ones only.
+        seg: Form of the SEG it gets (`dicom`, `stow`, `folder`): bits per label, or a label map.
+        rtstruct: Whether it gets an RTSTRUCT as well (`dicom`, `stow`, `folder`).
         attempts: Deliveries tried, with growing pauses, before the job is shown as undelivered.
         retry_seconds: First pause; each further one is twice as long, up to an hour.
     """
@@ -181,7 +183,9 @@ class Destination(Frozen):
     facility: str = ""
     patient_system: str = Field(default="", pattern=r"^[^\s|]*$")
     timeout_seconds: float = Field(default=60.0, gt=0)
-    gate: Literal["draft"] = "draft"
+    gate: Literal["draft", "approved"] = "draft"
+    seg: Literal["binary", "labelmap"] = "binary"
+    rtstruct: bool = False
     attempts: int = Field(default=24, ge=1)
     retry_seconds: float = Field(default=2.0, gt=0)
 
@@ -195,6 +199,8 @@ class Destination(Frozen):
             raise ValueError(f"destination {self.name!r}: tls is for kind 'hl7'; this version sends DICOM without TLS")
         if self.kind == "hl7" and "port" not in self.model_fields_set:
             raise ValueError(f"destination {self.name!r} is of kind 'hl7' and needs port = …")
+        if self.kind in ("hl7", "fhir", "webhook") and (self.rtstruct or self.seg != "binary"):
+            raise ValueError(f"destination {self.name!r} gets messages: seg and rtstruct are for DICOM objects")
         if self.kind != "dicom" and self.is_open and not self.plaintext:
             raise ValueError(
                 f"destination {self.name!r} is beyond loopback and not encrypted: it needs "
@@ -224,6 +230,7 @@ class OrderSettings(Frozen):
         ca: PEM file of the authorities of senders' certificates; None asks for none.
         plaintext: `accepted by NAME on YYYY-MM-DD`.
         timeout_seconds: Longest silence of a sender before its connection is closed.
+        keep_days: Days after which an order is forgotten; None keeps every order.
     """
 
     host: str = "127.0.0.1"
@@ -233,6 +240,7 @@ class OrderSettings(Frozen):
     ca: Path | None = None
     plaintext: str = Field(default="", pattern=f"^$|{_PLAINTEXT}")
     timeout_seconds: float = Field(default=600.0, gt=0)
+    keep_days: float | None = Field(default=None, gt=0)
 
 
 class When(Frozen):
@@ -387,7 +395,5 @@ def _override(document: dict[str, Any], name: str, value: str) -> None:
     for key in keys[:-1]:
         node = node.setdefault(key, {})
         if not isinstance(node, dict):
-            raise InputError(
-                f"The variable {name} goes into a list; give the whole list as JSON instead.", code="usage"
-            )
+            raise InputError(f"The variable {name} goes into a list; give the list as JSON instead.", code="usage")
     node[keys[-1]] = json.loads(value) if value.lstrip()[:1] in ("[", "{") else value

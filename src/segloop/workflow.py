@@ -35,6 +35,7 @@ from segloop.study import (
     RefusedSeries,
     SelectionRecord,
     StudyTask,
+    file_digest,
     read_record,
     study_key,
     write_record,
@@ -62,7 +63,7 @@ class ModelUsed(Frozen):
 
 
 class StudyResult(Frozen):
-    """`result.json`: everything a program needs to know of a processed study."""
+    """`result.json`: everything a program needs to know of a processed study; `signature` is null in a draft."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     study_uid: str
@@ -75,6 +76,8 @@ class StudyResult(Frozen):
     warnings: tuple[str, ...]
     refused: tuple[RefusedSeries, ...]
     files: dict[str, str]
+    signature: report.Signature | None = None
+    follow_up: report.FollowUp | None = None
 
 
 def process_study(task: StudyTask) -> StudyResult:
@@ -110,6 +113,8 @@ def select(task: StudyTask) -> None:
             ),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             bundle_digest=bundle.digest,
+            asked=task.asked,
+            reading=bundle.plan.reading,
         )
     task.out.mkdir(parents=True, exist_ok=True)
     path = task.out / "selection.json"
@@ -135,6 +140,7 @@ def infer(task: StudyTask) -> None:
         seconds={"read": read, **prediction.seconds},
         warnings=warnings,
         peak_rss_mb=_peak_rss_mb(),
+        labels_digest=file_digest(task.out / LABELS),
     )
     write_record(record, task.out / "inference.json")
 
@@ -144,9 +150,6 @@ def findings(task: StudyTask) -> None:
     bundle = Registry(task.registry).load(task.model)
     inference = read_record(InferenceRecord, task.out / "inference.json")
     labels = files.read_labels(task.out / LABELS, bundle.plan.label_names)
-    with _chosen(task) as (selection, series):
-        measured = measure_labels(labels, dicom.read_series(series, bundle.plan.reading), bundle.plan.labels)
-    measured = with_intervals(measured, bundle.manifest.intervals)
     model = report.ModelStamp(
         name=bundle.manifest.name,
         version=bundle.manifest.version,
@@ -155,9 +158,14 @@ def findings(task: StudyTask) -> None:
         precision=inference.precision,
         intended_use=bundle.manifest.intended_use,
     )
-    created = datetime.fromisoformat(selection.created)
-    collected = report.collect(labels, measured, bundle.plan.labels, model, created, inference.warnings)
-    write_record(collected, task.out / "findings.json")
+    _require_priors(task)
+    with _chosen(task) as (selection, series):
+        measured = measure_labels(labels, dicom.read_series(series, bundle.plan.reading), bundle.plan.labels)
+        measured = with_intervals(measured, bundle.manifest.intervals)
+        created = datetime.fromisoformat(selection.created)
+        collected = report.collect(labels, measured, bundle.plan.labels, model, created, inference.warnings)
+        collected = report.with_priors(collected, labels, series, selection.key, task.prior_folders)
+    write_record(collected.model_copy(update={"predecessors": task.predecessors}), task.out / "findings.json")
 
 
 def objects(task: StudyTask) -> None:
@@ -178,6 +186,7 @@ def objects(task: StudyTask) -> None:
             paper=task.paper,
             heat=_heat(task),
             rtstruct=task.rtstruct,
+            seg=task.seg,
         )
     model = found.model
     seconds = {**inference.seconds, "report": time.perf_counter() - started}
@@ -197,6 +206,7 @@ def objects(task: StudyTask) -> None:
         peak_rss_mb=max(_peak_rss_mb(), inference.peak_rss_mb),
         warnings=found.warnings,
         refused=selection.refused,
+        follow_up=found.follow_up,
         files={"labels": LABELS, **written},
     )
     write_record(result, task.out / RESULT)
@@ -253,6 +263,16 @@ def _chosen(task: StudyTask) -> Iterator[tuple[SelectionRecord, dicom.SeriesRef]
                 hint="Run the study again from its first step.",
             )
         yield selection, series
+
+
+def _require_priors(task: StudyTask) -> None:
+    """Check that the earlier results are those that the study's key was made with."""
+    if sorted(report.prior_key(folder) for folder in task.prior_folders) != sorted(task.priors):
+        raise InputError(
+            "The earlier results are not those that the study was to be set beside.",
+            code="input.changed",
+            hint="Run the study again from its first step.",
+        )
 
 
 def _peak_rss_mb() -> float:

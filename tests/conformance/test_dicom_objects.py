@@ -15,7 +15,8 @@ import pytest
 from results import CREATED, MODEL, SPECS, Made, mask_for, write_all, write_series
 from segloop.io.dicom import SeriesRef, read_series, scan
 from segloop.io.dicom.own import is_own_object
-from segloop.report import verify_against_source, write_seg
+from segloop.io.rois import read_segmentation
+from segloop.report import verify_against_source, verify_content, write_seg
 from segloop.report.findings import collect
 from segloop.volume import Labels
 
@@ -33,6 +34,9 @@ GRIDS = {
 SOURCES = ("brain-mr-dicom/Study1/13_HCropVolume", "sarcoma-ct/STS_019/dicom", "lung-ct/PAT2/dicom")
 SOURCES += ("dicom-geometry/hitachi-oblique/dicom", "dicom-geometry/generic-sagittal/dicom")
 SOURCES += ("dicom-geometry/philips-enhanced-multiframe/dicom", "brain-mr-dicom/Study3/11_HCropVolume")
+FLAT = tuple(
+    f"dicom-zoo/{n}.dcm" for n in ("pixels/CR-MONO1-10-chest", "pixels/US-color-px", "non-image/UnknownSopClassUid")
+)
 CHARSETS = {
     "chinese GB18030": ("GB18030", "Wang^XiaoDong=王^小东"),
     "chinese GBK": ("GBK", "王^小东"),
@@ -88,6 +92,7 @@ def test_validators_find_no_error_on_real_studies(
     assert _dciodvfy(dciodvfy, made) == []
     assert _lines([dcentvfy, *[i.path for i in made.series.files], *made.objects]) == []
     verify_against_source(made.objects, made.series)
+    verify_content(made.objects, made.labels, made.series, made.findings)
 
 
 @pytest.mark.peer
@@ -104,6 +109,41 @@ def test_the_report_follows_its_template(tmp_path: Path, require_peer: Peer, kin
     assert _dciodvfy(require_peer("dciodvfy"), made) == []
     assert _validate_sr(java, made.folder / "sr.dcm") == []
     verify_against_source(made.objects, made.series)
+    verify_content(made.objects, made.labels, made.series, made.findings)
+
+
+@pytest.mark.parametrize("source", FLAT)
+def test_an_image_without_a_place_or_with_a_class_of_its_own_gets_its_results(
+    source: str, tmp_path: Path, shared_data: Callable[[str], Path]
+) -> None:
+    """A projection, an ultrasound of a retired class, and a picture of a private one."""
+    (series,) = scan(shared_data(source))
+    volume = read_series(series)
+    array = np.zeros(volume.geometry.shape, np.uint8)
+    array[0, 5:12, 4:9], array[0, 14:18, 3:8] = 1, 4
+    made = write_all(series, tmp_path, Labels(array, volume.geometry, {}))
+    verify_against_source(made.objects, series)
+    verify_content(made.objects, made.labels, series, made.findings)
+    np.testing.assert_array_equal(np.array([0, 1, 4])[read_segmentation(tmp_path / "seg.dcm", series).array], array)
+    classes: set[str] = set()
+    for name in ("seg.dcm", "sr.dcm"):
+        pydicom.dcmread(tmp_path / name).walk(
+            lambda _, e: classes.add(str(e.value)) if e.keyword == "ReferencedSOPClassUID" else None
+        )
+    assert series.files[0].sop_class_uid in classes
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("body_part", ["CHEST", "BREAST", ""])
+def test_validators_find_no_error_about_a_projection(
+    body_part: str, tmp_path: Path, shared_data: Callable[[str], Path], require_peer: Peer
+) -> None:
+    dataset = pydicom.dcmread(shared_data(FLAT[0]))
+    dataset.BodyPartExamined = body_part
+    dataset.save_as(tmp_path / "image.dcm")
+    (series,) = scan(tmp_path / "image.dcm")
+    made = write_all(series, tmp_path / "out")
+    assert _dciodvfy(require_peer("dciodvfy"), made) == []
 
 
 @pytest.mark.peer
@@ -120,6 +160,7 @@ def test_validators_find_no_error_when_the_source_lacks_attributes(
     made = write_all(write_series(tmp_path / "s", changes=dict.fromkeys(removed)), tmp_path / "out")
     assert _dciodvfy(require_peer("dciodvfy"), made) == []
     verify_against_source(made.objects, made.series)
+    verify_content(made.objects, made.labels, made.series, made.findings)
 
 
 @pytest.mark.peer
@@ -185,6 +226,7 @@ def test_names_of_every_character_set_come_out_right(tmp_path: Path, charset: st
         raw = path.read_bytes()
         assert name.encode() in raw
     verify_against_source(made.objects, series)
+    verify_content(made.objects, made.labels, made.series, made.findings)
 
 
 def test_chinese_names_as_the_standard_encodes_them_come_out_right(tmp_path: Path) -> None:
@@ -200,6 +242,7 @@ def test_chinese_names_as_the_standard_encodes_them_come_out_right(tmp_path: Pat
     for path in made.objects:
         assert str(pydicom.dcmread(path).PatientName) == "Wang^XiaoDong=王^小东"
     verify_against_source(made.objects, made.series)
+    verify_content(made.objects, made.labels, made.series, made.findings)
 
 
 @pytest.fixture(scope="session")

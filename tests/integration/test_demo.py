@@ -36,7 +36,7 @@ def test_the_demo_measures_what_is_true_and_fills_the_archive(tmp_path):
         assert measured[place] == pytest.approx(volume, rel=LIVER if place[0] == "liver" else LESION), place
     folder = tmp_path / "演示 demo" / "archive"
     archived = [pydicom.dcmread(folder / name, stop_before_pixels=True) for name in document["archive"]]
-    assert {d.Modality for d in archived} == {"SEG", "SR", "DOC", "OT"}
+    assert {d.Modality for d in archived} == {"SEG", "SR", "DOC", "OT", "KO"}
     source = pydicom.dcmread(next((tmp_path / "演示 demo" / "study").rglob("*.dcm")), stop_before_pixels=True)
     assert {d.StudyInstanceUID for d in archived} == {source.StudyInstanceUID}
     assert {d.PatientID for d in archived} == {source.PatientID}
@@ -48,7 +48,7 @@ def test_the_demo_takes_a_study_of_ones_own(shared_data, tmp_path):
     _the_ledger_and_the_trail_tell_of_it(tmp_path / "data", document)
     assert document["truth"] == []
     assert {m["name"] for m in document["result"]["measurements"]} == {"Anterior", "Posterior"}
-    assert len(document["archive"]) == 4
+    assert len(document["archive"]) == 5
 
 
 def _the_ledger_and_the_trail_tell_of_it(data: Path, document: dict) -> None:

@@ -16,7 +16,7 @@ import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
 from segloop import workflow
 from segloop.cli import main
 from segloop.errors import InputError
-from segloop.io import files
+from segloop.io import dicom, files, rois
 from segloop.study import StudyTask
 from segloop.workflow import STEPS, process_study
 
@@ -28,6 +28,7 @@ FILES = {
     "report": "report.dcm",
     "pdf": "report.pdf",
     "capture": "capture.dcm",
+    "key_objects": "key_objects.dcm",
     "overlay": "overlay.png",
     "oru": "oru.hl7",
     "fhir": "fhir.json",
@@ -71,6 +72,19 @@ def test_anterior_lies_in_front_of_posterior_in_patient_space(result):
     labels = files.read_labels(out / "labels.nii.gz", {1: "Anterior", 2: "Posterior"})
     centre = {v: labels.geometry.to_lps(np.argwhere(labels.array == v).mean(0)) for v in (1, 2)}
     assert centre[1][1] < centre[2][1] - 5
+
+
+def test_the_segmentation_can_be_a_label_map_of_the_same_mask(result, crop, tmp_path):
+    out, found = result
+    arguments = ["run", str(crop), "--model", MODEL, "-o", str(tmp_path), "--seg", "labelmap", "--json"]
+    assert main(arguments) == 0
+    (series,) = dicom.scan(crop)
+    assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentationType == "LABELMAP"
+    mask = files.read_labels(out / "labels.nii.gz", {1: "Anterior", 2: "Posterior"})
+    for folder in (out, tmp_path):
+        labels = rois.read_segmentation(folder / "seg.dcm", series).reoriented(mask.geometry.axis_codes)
+        np.testing.assert_array_equal(labels.array, mask.array)
+    assert json.loads((tmp_path / "result.json").read_text("utf-8"))["key"] != found.key
 
 
 def test_no_record_between_the_steps_names_the_patient(result, crop):

@@ -73,6 +73,9 @@ def test_file_and_variables(tmp_path: Path) -> None:
         ({"destination": [{"name": "a", "kind": "webhook", "url": "file:///etc/passwd"}]}, "url"),
         ({"destination": [{"name": "a", "kind": "fhir", "url": "http://h.example", "plaintext": "yes"}]}, "plaintext"),
         ({"database": {"url": "postgresql://x"}}, "database.url"),
+        ({"destination": [{"name": "a", "kind": "hl7", "port": 1, "seg": "labelmap"}]}, "seg"),
+        ({"destination": [{"name": "a", "kind": "webhook", "url": "http://127.0.0.1/", "rtstruct": True}]}, "rtstruct"),
+        ({"destination": [{"name": "a", "kind": "dicom", "gate": "approval"}]}, "gate"),
     ],
 )
 def test_a_fault_is_named(document: dict[str, object], mentions: str) -> None:

@@ -5,10 +5,15 @@ import pytest
 
 from segloop.errors import ServiceError
 from segloop.store import (
+    DecisionKind,
+    DecisionRecord,
+    DecisionState,
     DeliveryState,
+    HoldingRecord,
     JobRecord,
     JobState,
     Spool,
+    Standing,
     Store,
     StudyRecord,
     StudyState,
@@ -79,7 +84,8 @@ def test_numbers_deliveries_and_counts(store: Store) -> None:
     store.add_delivery(delivery("a", "pacs", DeliveryState.DONE, files=4))
     (only,) = store.deliveries("a")
     assert (only.state, only.files, only.code) == (DeliveryState.DONE, 4, "")
-    assert store.counts() == {"studies": {"processed": 1}, "jobs": {}, "deliveries": {"done": 1}}
+    counts = {"studies": {"processed": 1}, "jobs": {}, "deliveries": {"done": 1}, "decisions": {}}
+    assert store.counts() == counts
 
 
 def test_rebuild_replaces_everything_and_works_out_what_is_superseded(store: Store) -> None:
@@ -154,3 +160,37 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ServiceError):
         write_whole(b"x", tmp_path / "target")
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_the_last_word_about_a_result_counts_and_what_failed_does_not(store: Store) -> None:
+    def decide(number: int, kind: DecisionKind) -> None:
+        queued = DecisionState.QUEUED
+        store.add_decision(DecisionRecord(job="k", number=number, kind=kind, state=queued, decided=now()))
+
+    seen = [store.standing("k")]
+    for number in (1, 2, 3):
+        decide(number, DecisionKind.SIGN)
+        seen.append(store.standing("k"))
+    assert seen == [Standing.DRAFT, Standing.SIGNED, Standing.CORRECTED, Standing.CORRECTED]
+    assert store.is_outdated("k", 2)
+    store.set_decision("k", 3, DecisionState.FAILED, "input.changed")
+    assert not store.is_outdated("k", 2)
+    decide(3, DecisionKind.SIGN)
+    assert store.decisions("k")[2].state == DecisionState.FAILED, "a decision that is known is not put back"
+    decide(4, DecisionKind.WITHDRAW)
+    assert store.standing("k") == Standing.WITHDRAWN
+    decide(5, DecisionKind.REJECT)
+    assert store.standing("k") == Standing.REJECTED
+    assert store.counts()["decisions"] == {"queued": 4, "failed": 1}
+
+
+def test_what_a_destination_was_told_not_to_use_is_no_longer_held(store: Store) -> None:
+    held = [HoldingRecord(job="k", edition=edition, destination="pacs") for edition in (0, 1)]
+    for one in held:
+        store.add_holding(one)
+        store.add_holding(one)
+    assert store.holdings("k") == tuple(held)
+    store.add_holding(held[0].model_copy(update={"withdrawn": True}))
+    assert store.holdings("k") == (held[1],)
+    store.drop_holding(held[1])
+    assert store.holdings("k") == ()

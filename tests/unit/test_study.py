@@ -28,6 +28,12 @@ def test_the_language_of_the_report_is_part_of_the_settings(tmp_path):
     assert task.settings_digest != task.model_copy(update={"language": "zh-CN"}).settings_digest
 
 
+def test_the_form_of_the_segmentation_is_part_of_the_settings_when_it_is_another_than_the_usual(tmp_path):
+    task = StudyTask(source=tmp_path, out=tmp_path, model="m")
+    assert task.model_copy(update={"seg": "binary"}).settings_digest == task.settings_digest
+    assert task.model_copy(update={"seg": "labelmap"}).settings_digest != task.settings_digest
+
+
 def test_a_record_comes_back_and_leaves_no_temporary_file(tmp_path):
     record = RefusedSeries(series_uid="1.2", title="系列", reasons=("CT, not MR",))
     write_record(record, tmp_path / "r.json")

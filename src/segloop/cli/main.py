@@ -15,6 +15,7 @@ from segloop.errors import InputError, SegloopError
 VERBS: dict[str, str] = {
     "demo": "the whole loop on a phantom or on a given study",
     "run": "the closed loop on one study, without a server",
+    "sign": "put a name under the result of a run, or correct what was signed",
     "predict": "masks in the input's own geometry",
     "check": "every fault of a dataset, before training",
     "plan": "look at a dataset and write the recipe for a model",
@@ -26,6 +27,7 @@ VERBS: dict[str, str] = {
     "export": "a bundle as an artefact that servers and devices run by themselves",
     "convert": "any image or DICOM series to a volume file",
     "deidentify": "copies of DICOM files that name nobody",
+    "reidentify": "results about such copies, linked to the original study again",
     "phantom": "a DICOM study with exactly known volumes",
     "send": "send DICOM files to a peer",
     "serve": "DICOM node, work list and jobs",

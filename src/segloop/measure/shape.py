@@ -73,14 +73,18 @@ def parts(mask: Mask) -> Iterator[tuple[Box, Mask]]:
 
     Parts of one size come in the order of their first voxel.
     """
-    numbered: Integer[np.ndarray, "z y x"] = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    around = _box(mask)
+    numbered: Integer[np.ndarray, "z y x"] = cc3d.connected_components(
+        np.ascontiguousarray(mask[around]), connectivity=26
+    )
     if not numbered.any():
         return
     facts = cc3d.statistics(numbered)
     # cc3d numbers parts by first voxel, so a stable sort breaks ties by position.
     for number in 1 + np.argsort(-facts["voxel_counts"][1:].astype(np.int64), kind="stable"):
-        z, y, x = facts["bounding_boxes"][number]
-        yield (z, y, x), numbered[z, y, x] == number
+        own = facts["bounding_boxes"][number]
+        z, y, x = (slice(start.start + s.start, start.start + s.stop) for start, s in zip(around, own, strict=True))
+        yield (z, y, x), numbered[tuple(own)] == number
 
 
 def _box(mask: Mask) -> Box:

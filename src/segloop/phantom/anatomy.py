@@ -8,7 +8,7 @@ into it, and its volume stays known.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 
 import numpy as np
@@ -20,6 +20,8 @@ from segloop.volume import Vector
 MAX_LESIONS = 5
 LESION_ML = (1.5, 30.0)
 """Lesion volumes are drawn evenly in their logarithm between these: diameters of about 14 to 39 mm."""
+GROWTH = (0.1, 1.5)
+"""Factors that a lesion's volume may change by between two dates; more would use up the room it was placed with."""
 _LESION_MARGIN_MM = 4.0
 _LESION_GAP_MM = 7.0
 _ATTEMPTS, _DRAWS = 4000, 20
@@ -83,6 +85,27 @@ def draw_anatomy(rng: np.random.Generator, lesions: int | None = None, contrast:
     liver = Part(_liver(rng), rng.uniform(*contrast.liver_hu))
     surroundings = (*_trunk(rng), *_skeleton(rng), *_organs(rng, liver.hu))
     return Anatomy(surroundings, liver, _vessels(rng, liver), _lesions(rng, liver, count, contrast))
+
+
+def grown(anatomy: Anatomy, factor: float) -> Anatomy:
+    """The same abdomen with every lesion `factor` times as large, about its own centre.
+
+    Raises:
+        InputError: `usage` for a factor that lesions have no room for, or that leaves nothing of them.
+    """
+    low, high = GROWTH
+    if not low <= factor <= high:
+        raise InputError(
+            f"Lesions of a phantom grow by a factor from {low} to {high}, not {factor}.",
+            code="usage",
+            found=factor,
+            expected=f"{low} to {high}",
+        )
+    lesions = []
+    for part in anatomy.lesions:
+        assert isinstance(part.solid, Quadric)
+        lesions.append(replace(part, solid=part.solid.scaled(factor)))
+    return replace(anatomy, lesions=tuple(lesions))
 
 
 def _around(rng: np.random.Generator, centre: Vector, jitter: float) -> Vector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -38,6 +38,15 @@ class Identity:
     accession: str
     study_id: str
     study_time: datetime
+
+    def after(self, days: int) -> Identity:
+        """The same person at a later examination."""
+        return replace(
+            self,
+            accession=f"{self.accession[:10]}-{days}"[:16],
+            study_id=f"{self.study_id}-{days}"[:16],
+            study_time=self.study_time + timedelta(days=days),
+        )
 
 
 def draw_identity(rng: np.random.Generator, seed: int) -> Identity:

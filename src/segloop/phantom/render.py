@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from segloop.phantom.anatomy import Anatomy, Contrast, Part, draw_anatomy
+from segloop.phantom.anatomy import Anatomy, Contrast, Part, draw_anatomy, grown
 from segloop.phantom.identity import Identity, draw_identity
 from segloop.phantom.solids import coverage
 from segloop.plan import Code, Frozen, LabelSpec
@@ -64,6 +64,19 @@ class Scan:
         return Geometry(shape, spacing, (x, y, z))
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A later examination of the same invented patient: another table position, other noise, lesions of another size.
+
+    Args:
+        days: After the first one.
+        growth: What every lesion's volume is multiplied by.
+    """
+
+    days: int
+    growth: float = 1.0
+
+
 class TrueVolume(Frozen):
     """A volume known from the formula of its solid, in the form of a measurement of `result.json`.
 
@@ -106,7 +119,11 @@ class Phantom:
 
 
 def generate(
-    seed: int, lesions: int | None = None, scan: Scan | None = None, contrast: Contrast | None = None
+    seed: int,
+    lesions: int | None = None,
+    scan: Scan | None = None,
+    contrast: Contrast | None = None,
+    visit: Visit | None = None,
 ) -> Phantom:
     """The phantom of a seed; equal arguments give equal voxels.
 
@@ -115,14 +132,33 @@ def generate(
         lesions: 0 to 5; drawn from the seed when None.
         scan: Grid and noise.
         contrast: Density of liver and lesions.
+        visit: A later examination of the seed's patient; None for the first one.
 
     Raises:
-        InputError: `usage` when `lesions` is out of range.
+        InputError: `usage` when `lesions` or the growth is out of range.
     """
     scan = scan or Scan()
     rng = np.random.default_rng(seed)
     anatomy = draw_anatomy(rng, lesions, contrast)
+    anatomy = anatomy if visit is None else grown(anatomy, visit.growth)
     exact, labels = _paint(anatomy, scan.grid)
+    volume = _scanned(rng, exact, scan)
+    identity = draw_identity(rng, seed)
+    if visit is not None:
+        volume = _scanned(np.random.default_rng([seed, visit.days]), exact, scan)
+        identity = identity.after(visit.days)
+    return Phantom(
+        seed,
+        f"{seed}/{lesions}/{scan}" + "".join(f"/{extra}" for extra in (contrast, visit) if extra),
+        volume,
+        Labels(labels, volume.geometry, {spec.value: spec.name for spec in LABELS}),
+        true_volumes(anatomy),
+        identity,
+    )
+
+
+def _scanned(rng: np.random.Generator, exact: Float[np.ndarray, "z y x"], scan: Scan) -> Volume:
+    """The scan of an abdomen, with noise, somewhere on the table."""
     sd = float(rng.uniform(9, 13)) if scan.noise_hu is None else scan.noise_hu
     array = np.clip(np.rint(exact + sd * _noise(rng, exact.shape)), -1024, 3071).astype(np.int16)
     x, y, z = scan.grid.origin_mm
@@ -135,14 +171,7 @@ def generate(
     placed = Geometry(
         scan.grid.shape, scan.grid.spacing_mm, (x + offset[0], y + offset[1], z + offset[2]), scan.grid.direction
     )
-    return Phantom(
-        seed,
-        f"{seed}/{lesions}/{scan}" + (f"/{contrast}" if contrast else ""),
-        Volume(array, placed, "CT"),
-        Labels(labels, placed, {spec.value: spec.name for spec in LABELS}),
-        true_volumes(anatomy),
-        draw_identity(rng, seed),
-    )
+    return Volume(array, placed, "CT")
 
 
 def true_volumes(anatomy: Anatomy) -> tuple[TrueVolume, ...]:

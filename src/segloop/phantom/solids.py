@@ -66,6 +66,10 @@ class Quadric:
         values, vectors = np.linalg.eigh(self.matrix)
         return Quadric(self.centre_mm, vectors @ np.diag((values**-0.5 + margin_mm) ** -2.0) @ vectors.T)
 
+    def scaled(self, factor: float) -> Quadric:
+        """The ellipsoid about the same centre with `factor` times the volume."""
+        return Quadric(self.centre_mm, self.matrix / factor ** (2 / 3))
+
     def contains(self, points_mm: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Which points (x, y, z) lie inside."""
         offset = points_mm - self.centre_mm

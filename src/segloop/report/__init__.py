@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from segloop.report.dicom import derive_uid, write_capture, write_pdf, write_rtstruct, write_seg, write_sr
+from segloop.report.checking import verify_content
+from segloop.report.dicom import (
+    derive_uid,
+    reference_to,
+    write_capture,
+    write_key_objects,
+    write_pdf,
+    write_rejection,
+    write_rtstruct,
+    write_seg,
+    write_sr,
+)
 from segloop.report.findings import CUT_OFF, EMPTY_RESULT, NOT_EXPLAINED, Findings, Group, ModelStamp, collect
+from segloop.report.follow_up import FollowUp, Track
+from segloop.report.following import follow
 from segloop.report.identity import verify_against_source
 from segloop.report.overlay import KeyImage, key_images, render_overlay
 from segloop.report.pdf import person_name, render_pdf
+from segloop.report.prior import prior_key, read_priors, with_priors
 from segloop.report.signature import Reference, Signature
+from segloop.report.tracing import Dated
 from segloop.report.writing import write_all
 
 __all__ = [
     "CUT_OFF",
     "EMPTY_RESULT",
     "NOT_EXPLAINED",
+    "Dated",
     "Findings",
+    "FollowUp",
     "Group",
     "KeyImage",
     "ModelStamp",
     "Reference",
     "Signature",
+    "Track",
     "collect",
     "derive_uid",
+    "follow",
     "key_images",
     "person_name",
+    "prior_key",
+    "read_priors",
+    "reference_to",
     "render_overlay",
     "render_pdf",
     "verify_against_source",
+    "verify_content",
+    "with_priors",
     "write_all",
     "write_capture",
+    "write_key_objects",
     "write_pdf",
+    "write_rejection",
     "write_rtstruct",
     "write_seg",
     "write_sr",

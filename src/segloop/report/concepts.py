@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.plan import Code
+from segloop.report.comparison import NOTHING, comparison
 from segloop.report.dicom.common import RESEARCH_USE
 from segloop.report.findings import Findings
+from segloop.report.words import WORDS
 
 
 class Concept(NamedTuple):
@@ -114,4 +116,19 @@ def reservations(findings: Findings, *, draft: bool = True) -> tuple[str, ...]:
         for spec in findings.labels
         if spec.value in findings.cut_off
     ]
-    return tuple(said)
+    return (*said, *follow_up_sentences(findings))
+
+
+def follow_up_sentences(findings: Findings) -> tuple[str, ...]:
+    """What earlier results of the same patient add, in English: which they were, what changed, the sums."""
+    known = findings.follow_up
+    if known is None:
+        return ()
+    told = comparison(findings, "en", WORDS["en"])
+    said = []
+    if told.heads:
+        said.append("Compared with " + "; ".join(f"{head.main} ({head.below})" for head in told.heads[:-1]) + ".")
+    for name, *_, change in (*told.structures, *told.lesions):
+        if change.main != NOTHING:
+            said.append(f"{name.main}: {', '.join(part for part in (change.main, change.below) if part)}.")
+    return (*said, *told.notes, *told.sums)

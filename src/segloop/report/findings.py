@@ -18,6 +18,7 @@ from segloop.errors import InputError
 from segloop.measure.cutoff import cut_off
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.plan import Frozen, LabelSpec
+from segloop.report.follow_up import FollowUp, Track
 from segloop.report.signature import Reference, Signature
 from segloop.volume import Labels
 
@@ -90,6 +91,7 @@ class Findings(Frozen):
         research_use: Whether "for research use" is printed. True until bundle and deployment both say otherwise.
         signature: Who signed the result; None for a draft.
         predecessors: The documents that this result takes the place of.
+        follow_up: Names of the lesions, and what earlier results add; None where nobody asked.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -104,6 +106,7 @@ class Findings(Frozen):
     research_use: bool = True
     signature: Signature | None = None
     predecessors: tuple[Reference, ...] = ()
+    follow_up: FollowUp | None = None
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -121,6 +124,10 @@ class Findings(Frozen):
     def segment_numbers(self) -> dict[int, int]:
         """Label number to number of its segment in the SEG: 1, 2, … over the labels that occur."""
         return {value: i for i, value in enumerate(self.present, 1)}
+
+    def track(self, label: int, component: int = 0) -> Track | None:
+        """The name of a label or part that it has at every date, or None where it has none but its number."""
+        return None if self.follow_up is None else self.follow_up.track(label, component)
 
 
 def collect(

@@ -16,10 +16,11 @@ from pydicom.errors import InvalidDicomError
 from segloop.errors import InputError, PrivacyError
 from segloop.io.dicom.header import plain_text, quiet
 from segloop.io.dicom.refs import SeriesRef
+from segloop.io.dicom.rejection import rejection_code
 from segloop.report.dicom.common import IDENTIFIERS, identity
+from segloop.report.dicom.seg import SEGMENTATION
 from segloop.report.dicom.source import frame_of_reference
 
-_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _MEASUREMENT_GROUP = "125007"
 _TRACKING_UID = "112040"
@@ -31,7 +32,8 @@ def verify_against_source(paths: Sequence[Path], series: SeriesRef) -> None:
 
     Compared are patient name, id, issuer, birth date and sex, study UID and accession number; every frame of reference;
     every referenced study, series and instance, which must be the source's own or that of another object in `paths`;
-    and each segment and measurement group must carry a tracking UID.
+    and each segment and measurement group must carry a tracking UID. What a result takes the place of (a predecessor,
+    or what a rejection note withdraws) may be any object of the study but an image of the source or one of `paths`.
 
     Args:
         paths: All DICOM objects made from this series, so that their references to each other can be followed.
@@ -62,7 +64,10 @@ class _Known:
 
     def __init__(self, series: SeriesRef, results: Sequence[Dataset]) -> None:
         self.source_instances = {instance.sop_instance_uid for instance in series.files}
-        self.instances = self.source_instances | {str(d.get("SOPInstanceUID", "")) for d in results}
+        # A structure set refers to its study as if it were an instance.
+        self.instances = (
+            self.source_instances | {str(d.get("SOPInstanceUID", "")) for d in results} | {series.study_uid}
+        )
         self.source_series = series.series_uid
         self.series = {series.series_uid} | {str(d.get("SeriesInstanceUID", "")) for d in results}
         self.frame = frame_of_reference(series)
@@ -76,41 +81,49 @@ def _faults(dataset: Dataset, source: Dataset, known: _Known) -> Iterator[str]:
         yield "SOPInstanceUID"
     if _text(dataset, "SeriesInstanceUID") in (known.source_series, ""):
         yield "SeriesInstanceUID"
-    if _text(dataset, "SOPClassUID") == _SEGMENTATION:
+    if _text(dataset, "SOPClassUID") in SEGMENTATION.values():
         if known.frame is not None and "FrameOfReferenceUID" not in dataset:
             yield "FrameOfReferenceUID"
-        if any("TrackingUID" not in segment for segment in dataset.get("SegmentSequence", ())):
+        # Segment 0 of a label map is its background, which nobody tracks.
+        segments = [s for s in dataset.get("SegmentSequence", ()) if s.get("SegmentNumber") != 0]
+        if any("TrackingUID" not in segment for segment in segments):
             yield "TrackingUID"
     if _text(dataset, "SOPClassUID") == _STRUCTURE_SET and "ReferencedFrameOfReferenceSequence" not in dataset:
         yield "FrameOfReferenceUID"
     study = _text(source, "StudyInstanceUID")
-    for item in _walk(dataset):
-        yield from _item_faults(item, study, known)
+    yield from _item_faults(dataset, study, known, past=False)
+    for item, past in _items(dataset, past=rejection_code(dataset) is not None):
+        yield from _item_faults(item, study, known, past=past)
 
 
-def _item_faults(item: Dataset, study: str, known: _Known) -> Iterator[str]:
+def _item_faults(item: Dataset, study: str, known: _Known, *, past: bool) -> Iterator[str]:
     for keyword in _FRAME_KEYWORDS:
         if keyword in item and _text(item, keyword) != (known.frame or ""):
             yield keyword
-    # A structure set refers to its study as if it were an instance.
-    if "ReferencedSOPInstanceUID" in item and _text(item, "ReferencedSOPInstanceUID") not in {*known.instances, study}:
-        yield "ReferencedSOPInstanceUID"
+    if "ReferencedSOPInstanceUID" in item:
+        named = _text(item, "ReferencedSOPInstanceUID")
+        if past == (named in known.instances):
+            yield "ReferencedSOPInstanceUID"
     if "StudyInstanceUID" in item and _text(item, "StudyInstanceUID") != study:
         yield "StudyInstanceUID"
-    if "SeriesInstanceUID" in item and _text(item, "SeriesInstanceUID") not in known.series:
-        yield "SeriesInstanceUID"
+    if "SeriesInstanceUID" in item:
+        series = _text(item, "SeriesInstanceUID")
+        if past == (series in known.series):
+            yield "SeriesInstanceUID"
     if _is_concept(item, _MEASUREMENT_GROUP):
         children = item.get("ContentSequence", ())
         if not any(_is_concept(child, _TRACKING_UID) and _text(child, "UID") for child in children):
             yield "TrackingUID"
 
 
-def _walk(dataset: Dataset) -> Iterator[Dataset]:
-    yield dataset
+def _items(dataset: Dataset, *, past: bool) -> Iterator[tuple[Dataset, bool]]:
+    """Every item at every depth, and whether it is about objects whose place the result takes."""
     for element in dataset:
         if element.VR == "SQ":
+            here = past or element.keyword == "PredecessorDocumentsSequence"
             for item in element.value:
-                yield from _walk(item)
+                yield item, here
+                yield from _items(item, past=here)
 
 
 def _is_concept(item: Dataset, value: str) -> bool:

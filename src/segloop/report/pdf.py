@@ -10,20 +10,25 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from segloop.errors import SegloopError
+from segloop.io.dicom.header import plain_text
 from segloop.io.dicom.refs import RESAMPLED, SHEARED, SeriesRef
 from segloop.measure.quantities import Quantity
 from segloop.plan import LabelSpec
+from segloop.report.comparison import comparison, local_name
 from segloop.report.dicom.common import identity
 from segloop.report.findings import CUT_OFF, EMPTY_RESULT, NOT_EXPLAINED, Findings, Group
 from segloop.report.overlay import KeyImage
+from segloop.report.prior import NOT_EARLIER, NOT_PLACED, OTHER_LABELS, OTHER_PATIENT, PATIENT_UNKNOWN
 from segloop.report.words import WORDS, Language, Words
 
 Paper = Literal["a4", "letter"]
@@ -125,6 +130,9 @@ def _page(
         EMPTY_RESULT: words.empty_result,
         CUT_OFF: words.cut_off.format(labels=", ".join(_label_name(s, language) for s in _cut(findings))),
         NOT_EXPLAINED: words.not_explained,
+        NOT_EARLIER: words.prior_not_earlier,
+        OTHER_LABELS: words.prior_other_labels,
+        NOT_PLACED: words.prior_not_placed,
         SHEARED: words.slices_sheared,
         RESAMPLED: words.slices_resampled,
     }
@@ -134,6 +142,9 @@ def _page(
         "paper": {"a4": "a4", "letter": "us-letter"}[paper],
         "words": {key: value for key, value in asdict(words).items() if isinstance(value, str)},
         "research": findings.research_use,
+        "state": _state(findings, words),
+        "signature": _signature(findings, words),
+        "comparison": asdict(comparison(findings, language, words)),
         "header": f"{named} · {stated('PatientID')} · {words.accession} {stated('AccessionNumber')}",
         "patient": [
             (words.name, named),
@@ -147,7 +158,7 @@ def _page(
             (words.description, stated("StudyDescription")),
             (words.referring, person_name(str(study.get("ReferringPhysicianName") or "")) or words.unknown),
         ],
-        "technique": [*_technique(series, words), (words.made, _created(findings))],
+        "technique": [*_technique(series, words), (words.made, moment_text(findings.created))],
         "model": (words.model, f"{model.name} {model.version}" + (f" · {run}" if run else ""), model.digest),
         "intended_use": model.intended_use,
         "columns": [
@@ -157,10 +168,11 @@ def _page(
             words.perpendicular,
             _intensity_head(findings, words),
         ],
-        "rows": [asdict(_row(group, language, words)) for group in findings.groups],
+        "rows": [asdict(_row(findings, group, language, words)) for group in findings.groups],
+        "ranges": any(m.interval for m in findings.measurements),
         "nothing_found": not findings.present,
         "images": _shown(images, "", words),
-        "notes": [texts.get(warning, warning) for warning in findings.warnings],
+        "notes": [texts.get(warning) or _refusal(warning, words) for warning in findings.warnings],
         "software": f"segloop {findings.software}",
     }
 
@@ -216,11 +228,38 @@ def _group_name(group: str) -> str:
     return " ".join(part for part in (prefix, ", ".join(part for part in (family, first) if part), suffix) if part)
 
 
-def _row(group: Group, language: Language, words: Words) -> _Row:
+def _state(findings: Findings, words: Words) -> str:
+    if findings.signature is None:
+        return words.draft
+    return words.signed if findings.signature.corrects is None else words.corrected
+
+
+def _signature(findings: Findings, words: Words) -> list[tuple[str, str]]:
+    """Who signed, for whom and when, each with its caption; empty for a draft."""
+    signature = findings.signature
+    if signature is None:
+        return []
+    who = person_name(signature.observer) or words.unknown
+    when = moment_text(signature.signed_at)
+    return [(who, words.reviewer), (signature.organisation, words.organisation), (when, words.date)]
+
+
+def _refusal(warning: str, words: Words) -> str:
+    """Why an earlier result was refused, with the attributes in the page's language; any other warning as it stands."""
+    phrases = {OTHER_PATIENT: words.prior_other_patient, PATIENT_UNKNOWN: words.prior_patient_unknown}
+    code, _, keywords = warning.partition(": ")
+    if code not in phrases:
+        return warning
+    fields = dict(words.fields)
+    return phrases[code].format(fields=words.comma.join(fields.get(one, one) for one in keywords.split(", ")))
+
+
+def _row(findings: Findings, group: Group, language: Language, words: Words) -> _Row:
     spec = group.spec
     name = _label_name(spec, language)
     if group.component:
-        name = f"{name} {group.component}"
+        known = findings.track(spec.value, group.component)
+        name = local_name(known.identifier, spec, language) if known else f"{name} {group.component}"
     colour = "#{:02x}{:02x}{:02x}".format(*spec.colour)
     if not group.found:
         return _Row(name, colour, False, False, (words.not_found, "–", "–", "–"))
@@ -259,7 +298,22 @@ def _technique(series: SeriesRef, words: Words) -> list[tuple[str, str]]:
         rows.append((words.spacing, " × ".join(f"{s:.3g}" for s in spacing) + " mm"))
         plane = {"S": 0, "I": 0, "A": 1, "P": 1, "L": 2, "R": 2}[grid.axis_codes[0]]
         rows.append((words.orientation, words.planes[plane][1]))
+    header = series.header()
+    agent = plain_text(str(header.get("ContrastBolusAgent") or "")).strip()
+    thick = series.slice_thickness_mm
+    rows += [
+        (words.thickness, words.unknown if thick is None else f"{thick:.3g} mm"),
+        (words.contrast, (agent or words.contrast_stated) if series.contrast else words.contrast_none),
+        (words.acquired, _acquired(header) or words.unknown),
+    ]
     return rows
+
+
+def _acquired(header: Dataset) -> str:
+    """When the images were taken, or the series begun where they do not say; empty where neither is stated."""
+    whole = str(header.get("AcquisitionDateTime") or "")
+    day = str(header.get("AcquisitionDate") or "") or whole[:8] or str(header.get("SeriesDate") or "")
+    return _date(day)
 
 
 def _share(image: KeyImage, images: Sequence[KeyImage]) -> float:
@@ -278,9 +332,10 @@ def _moment(study: Any) -> str:
     return f"{_date(str(study.get('StudyDate') or ''))} {clock}".strip()
 
 
-def _created(findings: Findings) -> str:
-    offset = findings.created.strftime("%z")
-    return f"{findings.created:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"
+def moment_text(moment: datetime) -> str:
+    """Date and time with the offset from UTC."""
+    offset = moment.strftime("%z")
+    return f"{moment:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"
 
 
 def _printable(value: Any) -> tuple[Any, bool]:

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from fastapi import Path as Parameter
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydicom import dcmread
 
 from segloop import __version__
@@ -27,7 +27,18 @@ from segloop.service.jobs import job_folder
 from segloop.service.page import STYLE_HASH, Row, language_of, work_list
 from segloop.service.quarantine import Quarantine
 from segloop.settings import is_loopback
-from segloop.store import DeliveryRecord, JobRecord, JobState, Spool, Store, StudyRecord
+from segloop.signing import folder_of, latest
+from segloop.store import (
+    DecisionRecord,
+    DecisionState,
+    DeliveryRecord,
+    JobRecord,
+    JobState,
+    Spool,
+    Standing,
+    Store,
+    StudyRecord,
+)
 from segloop.workflow import RESULT, StudyResult
 
 _HEADERS = {
@@ -54,6 +65,19 @@ Key = Annotated[str, Parameter(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Parameter(pattern=r"^[\w-]+(\.[\w]+)+$")]
 
 
+class Desk(Protocol):
+    """What people may ask for about a job, named by its key."""
+
+    def retry(self, key: str) -> None:
+        """Run a failed or undelivered job once more."""
+
+    def sign(self, key: str, observer: str, organisation: str, note: str) -> None:
+        """Sign a result, or correct what was signed."""
+
+    def reject(self, key: str, observer: str, reason: str) -> None:
+        """Say that a result is not to be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What the web side looks at.
@@ -66,7 +90,7 @@ class View:
         address: Title and port of the DICOM node.
         ready: Whether studies are taken and processed.
         open_studies: Number of studies still being received.
-        retry: Runs a failed or undelivered job once more.
+        desk: What people may ask for.
     """
 
     data_dir: Path
@@ -76,7 +100,7 @@ class View:
     address: str
     ready: Callable[[], bool]
     open_studies: Callable[[], int]
-    retry: Callable[[str], None]
+    desk: Desk
 
 
 class Health(Frozen):
@@ -87,10 +111,38 @@ class Health(Frozen):
 
 
 class JobView(Frozen):
-    """A job with its deliveries."""
+    """A job with its deliveries, and what was decided about its result."""
 
     job: JobRecord
     deliveries: tuple[DeliveryRecord, ...]
+    standing: Standing
+    decisions: tuple[DecisionRecord, ...]
+
+
+class SignRequest(Frozen):
+    """Body of `/api/v1/jobs/{key}/sign`.
+
+    Attributes:
+        observer: Who signs, as a DICOM person name (`Family^Given`).
+        organisation: For which organisation.
+        note: A sentence added to the report.
+    """
+
+    observer: str = Field(max_length=194)
+    organisation: str = Field(max_length=64)
+    note: str = Field(default="", max_length=1024)
+
+
+class RejectRequest(Frozen):
+    """Body of `/api/v1/jobs/{key}/reject`.
+
+    Attributes:
+        observer: Who rejects.
+        reason: Why; kept with the job, and in no log.
+    """
+
+    observer: str = Field(max_length=194)
+    reason: str = Field(max_length=1024)
 
 
 def create_app(view: View) -> FastAPI:
@@ -156,31 +208,61 @@ def _add_api(app: FastAPI, view: View) -> None:
         found = view.store.find_job(key)
         if found is None:
             raise HTTPException(404, "no such job")
-        return JobView(job=found, deliveries=view.store.deliveries(key))
+        return JobView(
+            job=found,
+            deliveries=view.store.deliveries(key),
+            standing=view.store.standing(key),
+            decisions=view.store.decisions(key),
+        )
 
     @app.post("/api/v1/jobs/{key}/retry", status_code=202)
     def retry(key: Key, x_segloop: Annotated[str, Header()]) -> Health:
         """Run a failed or undelivered job once more; needs the header `X-Segloop`, which no foreign page can send."""
-        try:
-            view.retry(key)
-        except InputError as fault:
-            raise HTTPException(409, fault.message) from fault
-        return Health(status="queued")
+        return _asked(lambda: view.desk.retry(key))
+
+    @app.post("/api/v1/jobs/{key}/sign", status_code=202)
+    def sign(key: Key, body: SignRequest, x_segloop: Annotated[str, Header()]) -> Health:
+        """Sign a result, or correct what was signed; on disk when this answers, sent after. Needs `X-Segloop`."""
+        return _asked(lambda: view.desk.sign(key, body.observer, body.organisation, body.note))
+
+    @app.post("/api/v1/jobs/{key}/reject", status_code=202)
+    def reject(key: Key, body: RejectRequest, x_segloop: Annotated[str, Header()]) -> Health:
+        """Reject a result: withdrawn where it was sent, and sent nowhere else. Needs `X-Segloop`."""
+        return _asked(lambda: view.desk.reject(key, body.observer, body.reason))
 
     @app.get("/api/v1/jobs/{key}/files/{name}", response_class=FileResponse)
     def result_file(key: Key, name: Name) -> FileResponse:
-        """A file of a job's result."""
-        result = read_result(view.data_dir, key)
-        if result is None or name not in {RESULT, *result.files.values()}:
-            raise HTTPException(404, "no such file")
-        path = job_folder(view.data_dir, key) / "out" / name
-        return FileResponse(path, media_type=_KINDS.get(path.suffix, "application/octet-stream"))
+        """A file of a job's result, as a draft."""
+        return _file(view, key, 0, name)
+
+    @app.get("/api/v1/jobs/{key}/signed/{edition}/files/{name}", response_class=FileResponse)
+    def signed_file(key: Key, edition: Annotated[int, Parameter(ge=1)], name: Name) -> FileResponse:
+        """A file of a signed form of a job's result."""
+        return _file(view, key, edition, name)
 
 
-def read_result(data_dir: Path, key: str) -> StudyResult | None:
-    """What a job found; None while there is no result."""
+def _asked(ask: Callable[[], None]) -> Health:
+    """The answer to something that a person asked for."""
     try:
-        return StudyResult.model_validate_json((job_folder(data_dir, key) / "out" / RESULT).read_bytes())
+        ask()
+    except InputError as fault:
+        raise HTTPException(422 if fault.code == "usage" else 409, fault.message) from fault
+    return Health(status="queued")
+
+
+def _file(view: View, key: str, edition: int, name: str) -> FileResponse:
+    result = read_result(view.data_dir, key, edition)
+    if result is None or name not in {RESULT, *result.files.values()}:
+        raise HTTPException(404, "no such file")
+    path = folder_of(job_folder(view.data_dir, key) / "out", edition) / name
+    return FileResponse(path, media_type=_KINDS.get(path.suffix, "application/octet-stream"))
+
+
+def read_result(data_dir: Path, key: str, edition: int = 0) -> StudyResult | None:
+    """What a job found, as a draft (0) or in a signed form (1…); None while there is none."""
+    try:
+        path = folder_of(job_folder(data_dir, key) / "out", edition) / RESULT
+        return StudyResult.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -194,16 +276,24 @@ def _rows(view: View, study: StudyRecord) -> list[Row]:
 
 
 def _job_row(view: View, patient: str, study: StudyRecord, job: JobRecord) -> Row:
-    result = read_result(view.data_dir, job.key)
+    edition = latest(job_folder(view.data_dir, job.key) / "out")
+    result = read_result(view.data_dir, job.key, edition) or read_result(view.data_dir, job.key)
     volumes: tuple[tuple[str, float], ...] = ()
     links: list[tuple[str, str]] = []
     if result is not None:
         volumes = tuple((m.name, m.value) for m in result.measurements if m.quantity == "volume" and m.component == 0)
         for key, name in (("overlay", "overlay.png"), ("report", "report.pdf"), ("numbers", RESULT)):
             if name in {RESULT, *result.files.values()}:
-                links.append((key, f"/api/v1/jobs/{job.key}/files/{name}"))
+                signed = "" if result.signature is None else f"signed/{edition}/"
+                links.append((key, f"/api/v1/jobs/{job.key}/{signed}files/{name}"))
     detail = job.code or (job.step if job.state == JobState.RUNNING else "")
-    return Row(patient, study.study, study.number, study.received, job.state, detail, job.model, volumes, tuple(links))
+    standing, last = view.store.standing(job.key), next(reversed(view.store.decisions(job.key)), None)
+    if last is not None and last.state in (DecisionState.FAILED, DecisionState.UNDELIVERED):
+        detail = f"{last.kind} {last.state} {last.code}".strip()
+    return Row(
+        *(patient, study.study, study.number, study.received, job.state, detail, job.model, volumes, tuple(links)),
+        standing="" if standing == Standing.DRAFT else standing,
+    )
 
 
 def _patient(folder: Path) -> str:

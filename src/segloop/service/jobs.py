@@ -10,32 +10,39 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from pathlib import Path
-from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
+from segloop import forms, signing
 from segloop.audit import AuditLog, Event
 from segloop.errors import InputError, SegloopError, ServiceError
 from segloop.log import bind_study, get_logger
+from segloop.plan import Frozen
+from segloop.report import Reference
+from segloop.service.courier import Courier, Parcel, carried, parted
+from segloop.service.deciding import Deciding
+from segloop.service.decisions import DecisionBook
 from segloop.service.outcome import Outcomes
 from segloop.service.serializer import JsonSerializer, plain_error
+from segloop.service.steps import Durable
 from segloop.service.ticket import Ticket
 from segloop.service.worker import Run, Worker
-from segloop.settings import Destination, Settings
+from segloop.settings import Settings
 from segloop.store import (
     DeliveryRecord,
     DeliveryState,
     JobRecord,
     JobState,
+    Standing,
     Store,
     delivery,
     make_folder,
     now,
     write_whole,
 )
+from segloop.study import SelectionRecord, read_record, write_record
+from segloop.workflow import RESULT, StudyResult
 
 _log = get_logger(__name__)
 
@@ -43,12 +50,14 @@ APPLICATION_VERSION = "1"
 """Raised only when the order or the names of steps change; DBOS resumes jobs of its own version alone."""
 EXECUTOR = "segloop"
 WORKFLOW = "study"
-_LONGEST_PAUSE = 3600.0
+PREDECESSORS = "predecessors.json"
 _RUNNING = threading.Lock()
 
 
-class Stopping(BaseException):
-    """The service stops and the next start repeats the step. Not an `Exception`, lest DBOS record it as failed."""
+class Predecessors(Frozen):
+    """`predecessors.json`: the documents that a job's result takes the place of, fixed when the job begins."""
+
+    documents: tuple[Reference, ...]
 
 
 class Jobs:
@@ -76,7 +85,8 @@ class Jobs:
         self._store, self._audit, self._outcomes = store, audit, outcomes
         self._folder = settings.data_dir / "jobs"
         make_folder(self._folder)
-        self._stopping = threading.Event()
+        self._durable = Durable(outcomes)
+        self._courier = Courier(settings, store, audit, outcomes, self._durable)
         if not _RUNNING.acquire(blocking=False):
             raise ServiceError("A service runs in this process already, and there can be one only.", code="usage")
         # DBOS logs exceptions with their texts; `segloop.log` reduces what comes through the root logger.
@@ -104,14 +114,18 @@ class Jobs:
             return self._study(key)
 
         self._workflow: Callable[[str], str] = DBOS.workflow(name=WORKFLOW)(study)
+        book = DecisionBook(self._folder)
+        self.decisions = Deciding(book, store, audit, self._courier, self._durable, self.ticket, self._work)
 
     def launch(self) -> None:
         """Start, and go on with what an earlier process left unfinished."""
+        self.decisions.recall()
         DBOS.launch()
+        self.decisions.resume()
 
     def stop(self) -> None:
         """Stop now; unfinished steps are repeated at the next start."""
-        self._stopping.set()
+        self._durable.stopping.set()
         self._worker.stop()
         DBOS.destroy(destroy_registry=True)
         _RUNNING.release()
@@ -126,13 +140,52 @@ class Jobs:
         with SetWorkflowID(ticket.key):
             DBOS.start_workflow(self._workflow, ticket.key)
 
+    def sign(self, key: str, observer: str, organisation: str, note: str = "") -> None:
+        """Sign a job's result durably; what follows happens in the background.
+
+        Raises:
+            InputError: As `Deciding.sign`.
+        """
+        self.decisions.start(self.decisions.sign(key, observer, organisation, note).identifier)
+
+    def reject(self, key: str, observer: str, reason: str) -> None:
+        """Reject a job's result durably; what follows happens in the background.
+
+        Raises:
+            InputError: As `Deciding.reject`.
+        """
+        self.decisions.start(self.decisions.reject(key, observer, reason).identifier)
+
+    def withdraw(self, key: str, why: str) -> None:
+        """Take a job's result back, because what it rests on is not valid."""
+        self.decisions.start(self.decisions.withdraw(key, why).identifier)
+
+    def images(self, key: str) -> frozenset[str]:
+        """Names in the spool of the images that a job's result was made from, or is being made from."""
+        task = self.ticket(key).task
+        path = task.out / "selection.json"
+        return frozenset(read_record(SelectionRecord, path).files if path.exists() else task.files)
+
+    def results(self, key: str) -> tuple[str, ...]:
+        """SOP instance UIDs of the newest edition of a job's result; none while there is no result."""
+        out = self.ticket(key).task.out
+        return tuple(
+            signing.reference(folder / name).sop_instance_uid
+            for folder in forms.every_folder(out, signing.newest(out))
+            for name in read_record(StudyResult, folder / RESULT).files.values()
+            if name.endswith(".dcm")
+        )
+
     def retry(self, key: str) -> None:
-        """Run a job that failed or was not delivered once more, from its first step.
+        """Run a job that failed or was not delivered once more from its first step, or what was decided about it.
 
         Raises:
             InputError: `job.unknown`: no such job, or it has not ended.
         """
         found = self._store.find_job(key)
+        if found is not None and self.decisions.retry(key):
+            self._audit.append(Event(key=f"{key}:retry:{now()}", action="job.retried", subject=found.study))
+            return
         if found is None or found.state not in (JobState.FAILED, JobState.UNDELIVERED):
             raise InputError(
                 "There is no such job that failed or was not delivered.",
@@ -164,113 +217,62 @@ class Jobs:
                 if kind == "deliver" and isinstance(step["output"], str):
                     deliveries.append(delivery(ticket.key, goal, DeliveryState(step["output"])))
                 elif kind == "redeliver" and isinstance(step["output"], str):
-                    later = _parted(step["output"])
+                    later = parted(step["output"])
                     deliveries += [delivery(ticket.key, name, DeliveryState(state)) for name, state in later.items()]
         return tuple(jobs), tuple(deliveries)
 
     def _study(self, key: str) -> str:
         """The workflow; returns the job's last state."""
-        ticket = self.ticket(key)
+        ticket, step = self.ticket(key), self._durable.step
+
+        def sending(name: str) -> None:
+            self._store.set_job(key, JobState.RUNNING, step=name)
+
         with bind_study(ticket.study):
             try:
-                self._step("begin", self._begin, key)
+                step("begin", self._begin, key)
                 for name, run in self._steps:
-                    self._step(name, self._compute, key, name, run)
-                states = [self._step(f"deliver:{goal}", self._deliver, key, goal) for goal in ticket.destinations]
-                if DeliveryState.FAILED in states:
-                    missed = [g for g, s in zip(ticket.destinations, states, strict=True) if s == DeliveryState.FAILED]
-                    states = list(_parted(self._step("redeliver", self._redeliver, key, missed)).values())
-                self._step("keep", self._keep, key)
-                return self._step("finish", self._finish, key, states)
+                    step(name, self._compute, key, name, run)
+                states = carried(self._durable, self._courier, Parcel(ticket), ticket.destinations, sending)
+                step("keep", self._keep, key)
+                last = step("finish", self._finish, key, states)
+                # Behind what earlier versions of this program recorded, so that their unfinished jobs go on as well.
+                for older in step("supersede", self._supersede, key).split():
+                    self.decisions.start(older)
+                return last
             except SegloopError as fault:
-                self._step("fail", self._fail, key, fault.code)
+                step("fail", self._fail, key, fault.code)
                 raise plain_error(fault.code) from None
-
-    def _step(self, name: str, run: Callable[..., str], *arguments: Any) -> str:
-        def guarded() -> str:
-            if self._stopping.is_set():
-                raise Stopping
-            try:
-                return run(*arguments)
-            except Exception as fault:
-                if self._stopping.is_set():
-                    raise Stopping from fault
-                if isinstance(fault, SegloopError):
-                    self._outcomes.note_failure(arguments[0], fault)
-                    raise plain_error(fault.code) from None
-                _log.error("step failed with a bug", step=name.partition(":")[0], error=type(fault).__name__)
-                bug = SegloopError(f"A bug in segloop: {type(fault).__name__}: {fault}.")
-                self._outcomes.note_failure(arguments[0], bug)
-                raise plain_error("internal") from None
-
-        return DBOS.run_step({"name": name}, guarded)
 
     def _begin(self, key: str) -> str:
         ticket = self.ticket(key)
         self._store.add_job(_record(ticket, JobState.QUEUED))
         self._store.set_job(key, JobState.RUNNING, step="begin")
+        path = self._folder / key / PREDECESSORS
+        if not path.exists():
+            write_record(Predecessors(documents=self._earlier(ticket)), path)
         self._note(ticket, "job.started", "begin")
         return "begun"
 
     def _compute(self, key: str, name: str, run: Run) -> str:
         self._store.set_job(key, JobState.RUNNING, step=name)
-        task = self._folder / key / "task.json"
-        write_whole(self.ticket(key).task.model_dump_json().encode(), task)
+        self._work(key, run)
+        if name == self._steps[-1][0] and self.ticket(key).task.forms:
+            self._work(key, forms.write_forms)
+        return "done"
+
+    def _work(self, key: str, run: Run) -> None:
+        """Run something on a job's task in the process for images."""
+        task, path = self._folder / key / "task.json", self._folder / key / PREDECESSORS
+        known = read_record(Predecessors, path).documents if path.exists() else ()
+        write_record(self.ticket(key).task.model_copy(update={"predecessors": known}), task)
         try:
             self._worker.run(run, task)
         except SegloopError as fault:
-            if fault.code != "worker.lost" or self._stopping.is_set():
+            if fault.code != "worker.lost" or self._durable.stopping.is_set():
                 raise
             # Once more in a new process: a crash may have been another's doing (memory), a second one is the study's.
             self._worker.run(run, task)
-        return "done"
-
-    def _deliver(self, key: str, name: str) -> str:
-        """The first try, so that each destination has had one before any is waited for."""
-        self._store.set_job(key, JobState.RUNNING, step=f"deliver:{name}")
-        return self._attempt(key, name, 1)
-
-    def _redeliver(self, key: str, names: Sequence[str]) -> str:
-        """All further tries; destinations do not wait for each other. Returns `NAME=STATE` of each."""
-        self._store.set_job(key, JobState.RUNNING, step="redeliver")
-        with ThreadPoolExecutor(max_workers=len(names), thread_name_prefix="deliver") as pool:
-            # Each thread gets a context of its own, which says in log lines which study it is about.
-            tries = {name: pool.submit(copy_context().run, self._persist, key, name) for name in names}
-        return " ".join(f"{name}={one.result()}" for name, one in tries.items())
-
-    def _persist(self, key: str, name: str) -> str:
-        goal = self._destination(name)
-        if goal is None:
-            return self._attempt(key, name, 2)
-        for attempt in range(2, goal.attempts + 1):
-            if self._stopping.wait(min(goal.retry_seconds * 2 ** (attempt - 2), _LONGEST_PAUSE)):
-                raise Stopping
-            state = self._attempt(key, name, attempt)
-            if state != DeliveryState.FAILED:
-                return state
-        return DeliveryState.FAILED
-
-    def _attempt(self, key: str, name: str, attempt: int) -> str:
-        ticket, goal = self.ticket(key), self._destination(name)
-        if goal is None:
-            self._store.add_delivery(delivery(key, name, DeliveryState.SKIPPED))
-            return DeliveryState.SKIPPED
-        try:
-            with self._outcomes.turn(goal):
-                if self._store.is_superseded(key):
-                    self._store.add_delivery(delivery(key, name, DeliveryState.SKIPPED))
-                    return DeliveryState.SKIPPED
-                files = self._outcomes.deliver(ticket, goal)
-        except SegloopError as fault:
-            _log.warning("delivery failed", destination=name, code=fault.code, attempt=attempt)
-            if not fault.code.startswith("peer.") and fault.code != "disk.full":
-                raise
-            self._store.add_delivery(delivery(key, name, DeliveryState.FAILED, code=fault.code))
-            self._outcomes.note_failure(key, fault)
-            return DeliveryState.FAILED
-        self._note(ticket, "result.sent", f"deliver:{name}", destination=name, files=str(files))
-        self._store.add_delivery(delivery(key, name, DeliveryState.DONE, files))
-        return DeliveryState.DONE
 
     def _keep(self, key: str) -> str:
         ticket = self.ticket(key)
@@ -296,18 +298,23 @@ class Jobs:
         _log.error("job failed", job=key, code=code)
         return "failed"
 
-    def _destination(self, name: str) -> Destination | None:
-        return next((goal for goal in self._settings.destination if goal.name == name), None)
+    def _earlier(self, ticket: Ticket) -> tuple[Reference, ...]:
+        """Report and PDF of the newest earlier version's result of the same model, unless a person rejected that."""
+        for job in self._store.jobs(ticket.study):
+            if job.model != ticket.model or job.number >= ticket.number:
+                continue
+            out = self.ticket(job.key).task.out
+            edition = signing.newest(out)
+            there = (signing.folder_of(out, edition) / "sr.dcm").exists() and signing.is_complete(out, edition)
+            if there and self._store.standing(job.key) != Standing.REJECTED:
+                return signing.documents(signing.folder_of(out, edition))
+        return ()
+
+    def _supersede(self, key: str) -> str:
+        return " ".join(self.decisions.supersede(key))
 
     def _note(self, ticket: Ticket, action: str, step: str, **detail: str) -> None:
-        self._audit.append(
-            Event(
-                key=f"{ticket.key}:{step}:{action}",
-                action=action,
-                subject=ticket.study,
-                detail={"job": ticket.key, "model": ticket.task.model, **detail},
-            )
-        )
+        self._audit.append(ticket.event(action, step, **detail))
 
 
 def _record(ticket: Ticket, state: JobState, code: str = "") -> JobRecord:
@@ -322,11 +329,6 @@ def _record(ticket: Ticket, state: JobState, code: str = "") -> JobRecord:
         created=ticket.created,
         updated=now(),
     )
-
-
-def _parted(states: str) -> dict[str, str]:
-    """What `_redeliver` returned."""
-    return dict(part.split("=") for part in states.split())
 
 
 def job_folder(data_dir: Path, key: str) -> Path:

@@ -16,7 +16,7 @@ from segloop.log import get_logger
 from segloop.service.reception import CANNOT_UNDERSTAND, Answer
 from segloop.settings import NodeSettings, Settings
 
-__all__ = ["STORAGE_CLASSES", "Node", "listen"]
+__all__ = ["STORAGE_CLASSES", "Node", "listen", "sop_class_name"]
 
 _log = get_logger(__name__)
 
@@ -38,14 +38,24 @@ _WORDS = (
     "SR Storage",
     "Encapsulated PDF",
     "Secondary Capture",
+    "Key Object Selection",
 )
+# Newer than pydicom's list of names.
+_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
+
+
+def sop_class_name(uid: str) -> str:
+    """Name of a SOP class."""
+    return _NAMES.get(uid) or UID(uid).name
+
 
 STORAGE_CLASSES: tuple[UID, ...] = tuple(
     UID(context.abstract_syntax)
     for context in AllStoragePresentationContexts
-    if context.abstract_syntax and any(word in UID(context.abstract_syntax).name for word in _WORDS)
+    if context.abstract_syntax and any(word in sop_class_name(context.abstract_syntax) for word in _WORDS)
 )
-"""Storage classes of CT, MR, CR, DX, US, PT, SEG and RTSTRUCT, and of reports, so that results can come back."""
+"""Storage classes of CT, MR, CR, DX, US, PT, SEG and RTSTRUCT, of reports, so that results can come back, and of key
+objects, by which others withdraw what they sent."""
 
 
 class Node:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -29,6 +29,7 @@ _log = get_logger(__name__)
 
 _KINDS = {("ORM", "O01"): "ORR", ("OMI", "O23"): "ORI"}
 _KEPT = frozenset({"NW", "XO", "SC", "RO"})
+_LOOK_AGAIN = timedelta(hours=1)
 _ENDED = frozenset({"CA", "OC", "DC", "CR", "DR"})
 
 
@@ -51,10 +52,35 @@ class Orders:
     Args:
         folder: Where they are kept.
         tokens: The deployment's secret, which names the files.
+        keep_days: Days after which an order is forgotten; None keeps every order.
     """
 
-    def __init__(self, folder: Path, tokens: Tokens) -> None:
+    def __init__(self, folder: Path, tokens: Tokens, keep_days: float | None = None) -> None:
         self._folder, self._tokens = folder, tokens
+        self._longest = None if keep_days is None else timedelta(days=keep_days)
+        self._looked = datetime.min.replace(tzinfo=UTC)
+        self.forget(datetime.now(UTC))
+
+    def forget(self, moment: datetime) -> int:
+        """Delete the orders that last came longer ago than they are to be kept; returns how many, looking once an hour.
+
+        A file that is no order any more is left for a person to look at.
+        """
+        if self._longest is None or moment - self._looked < _LOOK_AGAIN:
+            return 0
+        self._looked, gone = moment, 0
+        for path in self._folder.glob("*.json"):
+            try:
+                record = OrderRecord.model_validate_json(path.read_bytes())
+                if moment - datetime.fromisoformat(record.received) > self._longest:
+                    path.unlink()
+                    gone += 1
+            except (OSError, ValueError) as fault:
+                _log.error("order is unreadable", error=type(fault).__name__)
+        if gone:
+            sync_folder(self._folder)
+            _log.info("old orders forgotten", count=gone)
+        return gone
 
     def find(self, series: SeriesRef) -> Order | None:
         """The order that a series was made for; None where none is known, or only one of another patient."""
@@ -78,6 +104,7 @@ class Orders:
         Raises:
             InputError: It is no HL7 message, so nobody can be answered.
         """
+        self.forget(datetime.now(UTC))
         read = parse(content)
         kind = (read.header.get(9), read.header.get(9, 2))
         if kind not in _KINDS:

@@ -3,8 +3,8 @@
 What is to be sent lies in the job's folder from the step before, and DBOS repeats the delivery until it is done, over
 any crash; that is the outbox, and it needs no database of its own. Two things it does not know are kept here. That a
 message was acknowledged is put on disk at once, so that neither a crash behind that nor a job that is run again for the
-sake of another destination sends it a second time. And messages to one receiver go one after another, so that a newer
-version of a result cannot be overtaken by an older one that was still on the line. A crash between the receiver's yes
+sake of another destination sends it a second time. And results for one receiver go one after another, so that a newer
+version cannot be overtaken by an older one that was still on the line. A crash between the receiver's yes
 and the receipt sends the very same message again, with the same MSH-10, by which a receiver knows it.
 """
 
@@ -15,7 +15,6 @@ import json
 import ssl
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -27,8 +26,6 @@ from segloop.service.mllp import Line, send_message
 from segloop.service.web import Endpoint, send_bundle, send_notice, send_objects
 from segloop.settings import Destination
 from segloop.store import make_folder, now, write_whole
-
-IN_TURN = frozenset({"hl7", "fhir", "webhook"})
 
 
 class Receipt(Frozen):
@@ -53,7 +50,7 @@ class Channel:
 
     def __init__(self, goal: Destination) -> None:
         self.goal = goal
-        self.turn: AbstractContextManager[object] = threading.Lock() if goal.kind in IN_TURN else nullcontext()
+        self.turn = threading.Lock()
         try:
             self._context = ssl.create_default_context(cafile=goal.ca)
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -106,9 +103,9 @@ class Channel:
         send(content, self._endpoint, self._context, self._token)
 
 
-def notice(job: str, study: str, model: str) -> bytes:
-    """Word that a result is there, without identity: whoever hears it asks the API of this deployment."""
-    document = {"schema": 1, "event": "result.ready", "job": job, "study": study, "model": model}
+def notice(event: str, job: str, study: str, model: str) -> bytes:
+    """Word of what became of a result, without identity: whoever hears it asks the API of this deployment."""
+    document = {"schema": 1, "event": event, "job": job, "study": study, "model": model}
     return json.dumps(document, sort_keys=True).encode()
 
 

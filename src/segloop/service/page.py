@@ -55,6 +55,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "failed": ("failed", "失败"),
     "undelivered": ("done, not delivered", "完成，未送达"),
     "superseded": ("superseded", "已被新版本取代"),
+    "signed": ("signed", "已签名"),
+    "corrected": ("corrected", "已更正"),
+    "rejected": ("rejected", "已拒绝"),
+    "withdrawn": ("withdrawn", "已撤回"),
     "no_model": ("no model applies", "无适用模型"),
     "quarantined": ("in quarantine", "已隔离"),
     "processed": ("processed", "已处理"),
@@ -75,6 +79,7 @@ class Row:
         model: Name of the model; empty without a job.
         volumes: Name and volume in ml.
         links: Text key and address.
+        standing: Who stands behind the result; empty for a draft.
     """
 
     patient: str
@@ -86,6 +91,7 @@ class Row:
     model: str
     volumes: tuple[tuple[str, float], ...]
     links: tuple[tuple[str, str], ...]
+    standing: str = ""
 
 
 def language_of(accept_language: str) -> Language:
@@ -145,10 +151,11 @@ def _row(row: Row, text: Callable[[str], str]) -> str:
     volumes = "<br>".join(f"{escape(name)}: {value:.2f} ml" for name, value in row.volumes)
     links = " · ".join(f'<a href="{escape(address)}">{text(key)}</a>' for key, address in row.links)
     detail = f" <code>{escape(row.detail)}</code>" if row.detail else ""
+    standing = f" · {text(row.standing)}" if row.standing else ""
     return (
         f"<tr><td>{escape(row.patient)}</td>"
         f"<td><code>{escape(row.study[:12])}</code> {text('version')} {row.version}</td>"
         f"<td>{escape(row.received[:19].replace('T', ' '))}</td>"
-        f'<td class="{escape(row.state)}">{text(row.state)}{detail}</td>'
+        f'<td class="{escape(row.state)}">{text(row.state)}{standing}{detail}</td>'
         f"<td>{escape(row.model)}</td><td>{volumes}</td><td>{links}</td></tr>"
     )

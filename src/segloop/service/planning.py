@@ -10,8 +10,8 @@ from segloop.errors import InputError
 from segloop.io import dicom
 from segloop.plan import Frozen
 from segloop.registry import Registry, Stage
-from segloop.settings import Settings, When
-from segloop.study import StudyTask, study_key
+from segloop.settings import Destination, Settings, When
+from segloop.study import ObjectForm, StudyTask, study_key
 
 _DOES_NOT_CONCERN = frozenset({"input.not_applicable", "input.ambiguous_series"})
 
@@ -55,7 +55,7 @@ class Route:
     fault: InputError | None
 
 
-def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path) -> Route:
+def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path, revision: str = "") -> Route:
     """The models for a study.
 
     Args:
@@ -63,6 +63,7 @@ def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path) ->
         files: Names below `source` that make up this version of the study.
         settings: Rules, models, report.
         jobs: Folder below which each job gets one.
+        revision: Tells results from those of earlier versions that were withdrawn.
 
     Raises:
         InputError: The study cannot be read, holds two patients, or holds no image.
@@ -96,11 +97,24 @@ def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path) ->
                 language=settings.report.language,
                 paper=settings.report.paper,
                 uneven_slices=settings.study.uneven_slices,
+                revision=revision,
+                forms=_forms(settings, destinations),
             )
             key = study_key(dicom.digests(chosen), bundle.digest, task.settings_digest)
             task = task.model_copy(update={"out": jobs / key / "out"})
             matches.append(Match(key=key, name=name, task=task, destinations=destinations))
     return Route(tuple(matches), tuple(refusals), None if matches or not faults else faults[0])
+
+
+def form_of(goal: Destination) -> ObjectForm:
+    """How a destination wants DICOM objects."""
+    return ObjectForm(seg=goal.seg, rtstruct=goal.rtstruct)
+
+
+def _forms(settings: Settings, destinations: Sequence[str]) -> tuple[ObjectForm, ...]:
+    """The forms beside the usual one that destinations want, in the order of the settings."""
+    wanted = [form_of(goal) for goal in settings.destination if goal.name in destinations]
+    return tuple(form for form in dict.fromkeys(wanted) if form != ObjectForm())
 
 
 def _candidates(

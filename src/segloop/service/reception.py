@@ -16,9 +16,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.uid import UID
 
 from segloop.errors import InputError, ServiceError
+from segloop.io.dicom import read_rejection
 from segloop.io.dicom.own import is_own_object
+from segloop.io.dicom.rejection import KEY_OBJECTS
 from segloop.log import get_logger
 from segloop.service.quarantine import Quarantine
+from segloop.service.rejected import Rejected
 from segloop.store import Spool, Tokens
 
 _log = get_logger(__name__)
@@ -59,12 +62,19 @@ class Reception:
         quarantine: Where the rest goes.
         tokens: Names for studies and instances.
         arrived: Called with the study's token after a new instance is on disk, or one of another patient in quarantine.
+        rejected: What others have withdrawn.
     """
 
     def __init__(
-        self, spool: Spool, returned: Spool, quarantine: Quarantine, tokens: Tokens, arrived: Callable[[str], None]
+        self,
+        spool: Spool,
+        returned: Spool,
+        quarantine: Quarantine,
+        tokens: Tokens,
+        arrived: Callable[[str], None],
+        rejected: Rejected,
     ) -> None:
-        self._spool, self._returned, self._quarantine = spool, returned, quarantine
+        self._spool, self._returned, self._quarantine, self._rejected = spool, returned, quarantine, rejected
         self._tokens, self._arrived = tokens, arrived
         self._lock = threading.Lock()
         self._patients: dict[str, str] = {}
@@ -106,6 +116,8 @@ class Reception:
             state = self._returned.add(study, instance, content).state
             _log.info("own object came back", study=study, instance=instance, state=state)
             return Answer(SUCCESS)
+        if sop_class == KEY_OBJECTS:
+            return self._key_object(header, content, study, instance)
         with self._lock:
             self._check_patient(study, header)
             stored = self._spool.add(study, instance, content)
@@ -117,6 +129,22 @@ class Reception:
             )
         if stored.state == "new":
             self._arrived(study)
+        return Answer(SUCCESS)
+
+    def _key_object(self, header: Dataset, content: bytes, study: str, instance: str) -> Answer:
+        """Follow a rejection note; any other key object is kept aside, since nothing is made from it."""
+        note = read_rejection(header)
+        with self._lock:
+            concerned = {study} if note is None else {self._tokens.study(one.study_uid) for one in note.series}
+            for one in concerned:
+                self._check_patient(one, header)
+            self._returned.add(study, instance, content)
+            if note is not None:
+                self._rejected.take(note)
+        if note is not None:
+            _log.info("instances rejected", study=study, code=note.code, count=len(note.sop_instance_uids))
+            for one in concerned:
+                self._arrived(one)
         return Answer(SUCCESS)
 
     def _check_patient(self, study: str, header: Dataset) -> None:

@@ -23,11 +23,23 @@ from segloop.service.orders import Orders
 from segloop.service.outcome import Outcomes
 from segloop.service.quarantine import Quarantine
 from segloop.service.reception import Reception
+from segloop.service.rejected import Rejected
 from segloop.service.warm import Warm
 from segloop.service.watch import Watch
 from segloop.service.worker import Run, Worker
 from segloop.settings import Settings
-from segloop.store import Spool, Store, StudyRecord, StudyState, Tokens, make_folder, now, write_whole
+from segloop.store import (
+    DeliveryState,
+    HoldingRecord,
+    Spool,
+    Store,
+    StudyRecord,
+    StudyState,
+    Tokens,
+    make_folder,
+    now,
+    write_whole,
+)
 from segloop.workflow import STEPS
 
 _log = get_logger(__name__)
@@ -117,21 +129,22 @@ class Service:
         self._undo.append(store.close)
         self.worker = worker = Worker(warm)
         self._undo.append(worker.stop)
-        orders = Orders(data / "orders", tokens)
+        orders = Orders(data / "orders", tokens, settings.orders.keep_days)
         outcomes = Outcomes(settings, tokens, quarantine, orders)
         self.jobs = jobs = Jobs(settings, steps, worker, store, audit, outcomes)
         self._undo.append(jobs.stop)
         jobs.launch()
         if lost:
             _rebuild(store, jobs)
-        watch = Watch(settings, spool, store, audit, quarantine, jobs)
+        rejected = Rejected(data / "rejected", tokens)
+        watch = Watch(settings, spool, store, audit, quarantine, jobs, rejected)
         watch.launch()
         self._undo.append(watch.stop)
-        reception = Reception(spool, Spool(data / "returned"), quarantine, tokens, watch.arrived)
+        reception = Reception(spool, Spool(data / "returned"), quarantine, tokens, watch.arrived, rejected)
         node = listen(settings, reception.accept)
         self._undo.append(node.stop)
         address = f"{settings.node.aet}@{settings.node.host}:{node.port}"
-        view = View(data, store, spool, quarantine, address, worker.is_ready, watch.open_studies, jobs.retry)
+        view = View(data, store, spool, quarantine, address, worker.is_ready, watch.open_studies, jobs)
         web, stop_web = _serve_web(settings, view)
         self._undo.append(stop_web)
         listener = Listener(settings.orders, orders.take) if settings.orders.port is not None else None
@@ -226,6 +239,10 @@ def _rebuild(store: Store, jobs: Jobs) -> None:
         for job in known
     }
     store.rebuild(studies.values(), known, deliveries)
+    for sent in deliveries:
+        if sent.state in (DeliveryState.DONE, DeliveryState.FAILED):
+            store.add_holding(HoldingRecord(job=sent.job, edition=0, destination=sent.destination))
+    jobs.decisions.replay()
     _log.info("ledger rebuilt", count=len(known))
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from segloop.audit import Event
 from segloop.plan import Frozen
 from segloop.study import StudyTask
 
@@ -33,3 +34,13 @@ class Ticket(Frozen):
     task: StudyTask
     destinations: tuple[str, ...]
     created: str
+
+    def event(self, action: str, step: str, actor: str = "service", **detail: str) -> Event:
+        """What the audit trail says of a step of this job, once."""
+        return Event(
+            key=f"{self.key}:{step}:{action}",
+            action=action,
+            actor=actor,
+            subject=self.study,
+            detail={"job": self.key, "model": self.task.model, **detail},
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -13,9 +14,10 @@ from segloop.log import bind_study, get_logger
 from segloop.service.jobs import Jobs
 from segloop.service.planning import Route, route
 from segloop.service.quarantine import Quarantine
+from segloop.service.rejected import Rejected
 from segloop.service.ticket import Ticket
 from segloop.settings import Settings
-from segloop.store import Spool, Store, StudyRecord, StudyState, make_folder, now, write_whole
+from segloop.store import Spool, Standing, Store, StudyRecord, StudyState, make_folder, now, write_whole
 
 _log = get_logger(__name__)
 
@@ -33,13 +35,21 @@ class Watch:
         audit: Trail.
         quarantine: For studies that cannot be processed.
         jobs: Starts them.
+        rejected: What others have withdrawn.
     """
 
     def __init__(
-        self, settings: Settings, spool: Spool, store: Store, audit: AuditLog, quarantine: Quarantine, jobs: Jobs
+        self,
+        settings: Settings,
+        spool: Spool,
+        store: Store,
+        audit: AuditLog,
+        quarantine: Quarantine,
+        jobs: Jobs,
+        rejected: Rejected,
     ) -> None:
         self._settings, self._spool, self._store = settings, spool, store
-        self._audit, self._quarantine, self._jobs = audit, quarantine, jobs
+        self._audit, self._quarantine, self._jobs, self._rejected = audit, quarantine, jobs, rejected
         self._due: dict[str, float] = {}
         self._change = threading.Condition()
         self._stopping = False
@@ -105,8 +115,14 @@ class Watch:
             self._due.setdefault(study, time.monotonic() + _PAUSE_AFTER_TROUBLE)
 
     def _complete(self, study: str) -> None:
-        files = self._spool.files(study)
-        version = self._spool.version(study, files)
+        self._withdraw(study)
+        gone = self._rejected.files(study)
+        every = self._spool.files(study)
+        files = tuple(name for name in every if name not in gone)
+        # Without some of its images a study may be what it was before they came, but its old result was withdrawn.
+        left_out = "\n".join(sorted(gone.intersection(every)))
+        revision = hashlib.sha256(left_out.encode()).hexdigest()[:16] if left_out else ""
+        version = self._spool.version(study, files, revision)
         known = self._store.find_study(study, version)
         mixed = self._is_mixed(study)
         if not files or (known is not None and (not mixed or known.state == StudyState.QUARANTINED)):
@@ -120,7 +136,7 @@ class Watch:
                     code="input.two_patients",
                     hint="Correct the study at its source and send it under a new study UID.",
                 )
-            found = route(self._spool.folder(study), files, self._settings, self._settings.data_dir / "jobs")
+            found = route(self._spool.folder(study), files, self._settings, self._settings.data_dir / "jobs", revision)
             if found.fault is not None:
                 raise found.fault
         except SegloopError as fault:
@@ -147,6 +163,17 @@ class Watch:
         state = StudyState.PROCESSED if found.matches else StudyState.NO_MODEL
         self._record(study, version, number, len(files), state)
         _log.info("study complete", files=len(files), state=state, seconds=round(time.perf_counter() - started, 3))
+
+    def _withdraw(self, study: str) -> None:
+        """Take back the results that rest on images, or are objects, which somebody has withdrawn."""
+        gone = self._rejected.files(study)
+        for job in self._store.jobs(study) if gone else ():
+            if self._store.standing(job.key) in (Standing.REJECTED, Standing.WITHDRAWN):
+                continue
+            if gone.intersection(self._jobs.images(job.key)):
+                self._jobs.withdraw(job.key, "images rejected")
+            elif any(self._rejected.holds(study, uid) for uid in self._jobs.results(job.key)):
+                self._jobs.withdraw(job.key, "result rejected elsewhere")
 
     def _is_mixed(self, study: str) -> bool:
         """Whether an instance of another patient was refused: then it is not known whose the study is."""

@@ -3,16 +3,33 @@
 from segloop.store.files import READABLE, make_folder, write_whole
 from segloop.store.keys import Tokens
 from segloop.store.ledger import Store, delivery, now
-from segloop.store.records import DeliveryRecord, DeliveryState, JobRecord, JobState, StudyRecord, StudyState
+from segloop.store.records import (
+    DecisionKind,
+    DecisionRecord,
+    DecisionState,
+    DeliveryRecord,
+    DeliveryState,
+    HoldingRecord,
+    JobRecord,
+    JobState,
+    Standing,
+    StudyRecord,
+    StudyState,
+)
 from segloop.store.spool import Spool, Stored
 
 __all__ = [
     "READABLE",
+    "DecisionKind",
+    "DecisionRecord",
+    "DecisionState",
     "DeliveryRecord",
     "DeliveryState",
+    "HoldingRecord",
     "JobRecord",
     "JobState",
     "Spool",
+    "Standing",
     "Store",
     "Stored",
     "StudyRecord",

@@ -17,7 +17,18 @@ from typing import Any, TypeVar
 from segloop.errors import ServiceError
 from segloop.plan import Frozen
 from segloop.store.files import make_folder
-from segloop.store.records import DeliveryRecord, DeliveryState, JobRecord, JobState, StudyRecord
+from segloop.store.records import (
+    DecisionKind,
+    DecisionRecord,
+    DecisionState,
+    DeliveryRecord,
+    DeliveryState,
+    HoldingRecord,
+    JobRecord,
+    JobState,
+    Standing,
+    StudyRecord,
+)
 
 Record = TypeVar("Record", bound=Frozen)
 
@@ -31,6 +42,10 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS jobs_of_study ON jobs (study, model);
 CREATE TABLE IF NOT EXISTS deliveries (
     job TEXT, destination TEXT, state TEXT, files INTEGER, code TEXT, updated TEXT, PRIMARY KEY (job, destination));
+CREATE TABLE IF NOT EXISTS decisions (
+    job TEXT, number INTEGER, kind TEXT, state TEXT, decided TEXT, code TEXT, PRIMARY KEY (job, number));
+CREATE TABLE IF NOT EXISTS holdings (
+    job TEXT, edition INTEGER, destination TEXT, withdrawn INTEGER, PRIMARY KEY (job, edition, destination));
 """
 _FINAL = (JobState.DONE, JobState.FAILED, JobState.UNDELIVERED, JobState.SUPERSEDED)
 
@@ -131,14 +146,62 @@ class Store:
             return self._all(DeliveryRecord, "SELECT * FROM deliveries ORDER BY updated")
         return self._all(DeliveryRecord, "SELECT * FROM deliveries WHERE job = ? ORDER BY destination", job)
 
+    def add_decision(self, record: DecisionRecord) -> None:
+        """Note a decision unless it is known."""
+        with self._transaction():
+            self._insert("INSERT OR IGNORE", "decisions", record.model_dump(mode="json"))
+
+    def set_decision(self, job: str, number: int, state: DecisionState, code: str = "") -> None:
+        """Move a decision on."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE decisions SET state = ?, code = ? WHERE job = ? AND number = ?",
+                (state.value, code, job, number),
+            )
+
+    def decisions(self, job: str) -> tuple[DecisionRecord, ...]:
+        """The decisions about a job's result, in order."""
+        return self._all(DecisionRecord, "SELECT * FROM decisions WHERE job = ? ORDER BY number", job)
+
+    def standing(self, job: str) -> Standing:
+        """Who stands behind a job's result; a decision that failed does not count."""
+        kinds = [one.kind for one in self.decisions(job) if one.state != DecisionState.FAILED]
+        if DecisionKind.REJECT in kinds:
+            return Standing.REJECTED
+        if DecisionKind.WITHDRAW in kinds:
+            return Standing.WITHDRAWN
+        return (Standing.DRAFT, Standing.SIGNED, Standing.CORRECTED)[min(len(kinds), 2)]
+
+    def is_outdated(self, job: str, decision: int) -> bool:
+        """Whether a later decision than this one (0: none, the draft) stands."""
+        return any(one.number > decision and one.state != DecisionState.FAILED for one in self.decisions(job))
+
+    def add_holding(self, record: HoldingRecord) -> None:
+        """Note what a destination has got, or that it was told not to use it."""
+        with self._transaction():
+            self._put("holdings", record)
+
+    def drop_holding(self, record: HoldingRecord) -> None:
+        """Take back that a destination may have got something."""
+        with self._transaction():
+            self._connection.execute(
+                "DELETE FROM holdings WHERE job = ? AND edition = ? AND destination = ?",
+                (record.job, record.edition, record.destination),
+            )
+
+    def holdings(self, job: str) -> tuple[HoldingRecord, ...]:
+        """What the destinations have got, or may have, of a job's result and were not told to stop using."""
+        query = "SELECT * FROM holdings WHERE job = ? AND withdrawn = 0 ORDER BY destination, edition"
+        return self._all(HoldingRecord, query, job)
+
     def counts(self) -> dict[str, dict[str, int]]:
-        """Rows per state: `{"studies": {"processed": 3}, "jobs": {"done": 3}, "deliveries": {"done": 3}}`."""
+        """Rows per state: `{"studies": {"processed": 3}, "jobs": {"done": 3}, …}`."""
         with self._lock:
             return {
                 table: dict(
                     self._connection.execute(f"SELECT state, COUNT(*) FROM {table} GROUP BY state").fetchall()  # noqa: S608
                 )
-                for table in ("studies", "jobs", "deliveries")
+                for table in ("studies", "jobs", "deliveries", "decisions")
             }
 
     def rebuild(

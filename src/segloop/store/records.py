@@ -39,6 +39,42 @@ class DeliveryState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
+    WAITING = "waiting"
+    """The destination takes signed results only, and nobody has signed yet."""
+    WITHDRAWN = "withdrawn"
+    """It was there, and the destination has been told that it is no longer to be used."""
+
+
+class Standing(StrEnum):
+    """Who stands behind a result."""
+
+    DRAFT = "draft"
+    SIGNED = "signed"
+    CORRECTED = "corrected"
+    """Signed, in place of one that was signed before."""
+    REJECTED = "rejected"
+    """A person said that it is not to be used."""
+    WITHDRAWN = "withdrawn"
+    """A newer version took its place, or images it was made from were rejected."""
+
+
+class DecisionKind(StrEnum):
+    """What was decided about a result."""
+
+    SIGN = "sign"
+    REJECT = "reject"
+    WITHDRAW = "withdraw"
+
+
+class DecisionState(StrEnum):
+    """How far a decision has been carried out."""
+
+    QUEUED = "queued"
+    DONE = "done"
+    UNDELIVERED = "undelivered"
+    """It stands, but a destination has not taken what follows from it."""
+    FAILED = "failed"
+    """It could not be carried out and does not stand; the code says why."""
 
 
 class StudyRecord(Frozen):
@@ -86,8 +122,38 @@ class JobRecord(Frozen):
     updated: str
 
 
+class DecisionRecord(Frozen):
+    """A decision about one job's result. Who decided stands in the audit trail.
+
+    Attributes:
+        number: 1 for the first decision about the job.
+        decided: ISO 8601 in UTC.
+        code: Error code of a failed one.
+    """
+
+    job: str
+    number: int = Field(ge=1)
+    kind: DecisionKind
+    state: DecisionState
+    decided: str
+    code: str = ""
+
+
+class HoldingRecord(Frozen):
+    """That a destination has got an edition of a result, or a part of it, and whether it was told since not to use it.
+
+    Attributes:
+        edition: 0 for the draft, 1… for the signed forms.
+    """
+
+    job: str
+    edition: int = Field(ge=0)
+    destination: str
+    withdrawn: bool = False
+
+
 class DeliveryRecord(Frozen):
-    """One job's results at one destination."""
+    """One job's results at one destination: how the last thing sent there stands."""
 
     job: str
     destination: str

@@ -71,10 +71,12 @@ class Spool:
         """Names of a study's instance files, sorted."""
         return tuple(sorted(path.name for path in self.folder(study).glob(f"*{SUFFIX}")))
 
-    def version(self, study: str, files: Sequence[str]) -> str:
-        """32 hex digits that change with any instance of the study and with its bytes."""
+    def version(self, study: str, files: Sequence[str], revision: str = "") -> str:
+        """32 hex digits that change with any instance of the study and with its bytes, and with the revision."""
         with self._lock:
             pairs = [f"{name} {self._digest(self.folder(study) / name)}" for name in sorted(files)]
+        if revision:
+            pairs.append(revision)
         return hashlib.sha256("\n".join(pairs).encode()).hexdigest()[:32]
 
     def _digest(self, path: Path) -> str:

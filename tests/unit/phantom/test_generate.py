@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from segloop.errors import InputError
-from segloop.phantom import LABELS, Phantom, Scan, generate
+from segloop.phantom import LABELS, Phantom, Scan, Visit, generate
 from segloop.phantom.anatomy import draw_anatomy
 from segloop.phantom.solids import Lobes, Quadric
 
 SEEDS = range(100, 104)
+SMALL = Scan(slices=60, matrix=120, slice_mm=3.0, pixel_mm=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +115,28 @@ def test_a_finer_grid_shows_the_same_anatomy() -> None:
 def test_labels_have_chinese_names_and_codes() -> None:
     assert [(spec.value, spec.name, spec.components) for spec in LABELS] == [(1, "liver", False), (2, "lesion", True)]
     assert all(spec.name_zh and spec.code.scheme == "SCT" for spec in LABELS)
+
+
+def test_a_later_visit_is_the_same_person_with_lesions_grown_as_told() -> None:
+    first = generate(3, 3, SMALL)
+    later = generate(3, 3, SMALL, visit=Visit(90, 1.5))
+    who, then = later.identity, first.identity
+    same = ("name", "patient_id", "birth_date", "sex")
+    assert [getattr(who, word) for word in same] == [getattr(then, word) for word in same]
+    assert (who.study_time - then.study_time).days == 90
+    assert who.accession != then.accession
+    assert later.key != first.key
+    assert later.volume.geometry.origin_mm != first.volume.geometry.origin_mm
+    grown, before = ([t.value for t in phantom.truth if t.label == 2] for phantom in (later, first))
+    assert grown == pytest.approx([1.5 * ml for ml in before])
+    # What the lesions gained, the liver around them lost.
+    assert later.truth[0].value + grown[0] == pytest.approx(first.truth[0].value + before[0])
+    voxels = np.count_nonzero(later.labels.array == 2) / np.count_nonzero(first.labels.array == 2)
+    assert voxels == pytest.approx(1.5, abs=0.01)
+
+
+@pytest.mark.parametrize("growth", [0.0, -1.0, 1.6])
+def test_growth_that_lesions_have_no_room_for_is_refused(growth: float) -> None:
+    with pytest.raises(InputError) as caught:
+        generate(3, 3, SMALL, visit=Visit(90, growth))
+    assert caught.value.code == "usage"

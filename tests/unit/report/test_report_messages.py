@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import string
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from results import Made, write_all, write_series
 from segloop.errors import InputError, PrivacyError
 from segloop.measure import Quantity
-from segloop.report import concepts
+from segloop.report import Findings, Reference, Signature, concepts
 from segloop.report.messages import Order, ResultStatus, fhir_bundle, oru_r01, verify_bundle, verify_oru
 from segloop.report.messages import fhir as fhir_module
 from segloop.report.messages import oru as oru_module
@@ -26,6 +27,7 @@ from segloop.report.messages.subject import timestamp
 from segloop.volume import Labels
 
 KEY = "ab" * 32
+PDF_CLASS, SR_CLASS = "1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.88.34"
 PDF = b"%PDF-1.7\r\n|^~\\&\x0b\x1c\r" + bytes(range(256))
 HOSTILE = {
     "SpecificCharacterSet": "ISO_IR 192",
@@ -100,6 +102,75 @@ def test_garbage_is_an_input_error(content: bytes) -> None:
         parse(content)
 
 
+def as_signed(made: Made, status: ResultStatus) -> Findings:
+    """What was found, with the signature that the status stands for and the report that it takes the place of."""
+    if status == ResultStatus.PRELIMINARY:
+        return made.findings
+    signature = Signature(
+        observer="O&Brien|^Ann~^^Dr=王^安",
+        organisation="Ward & Sons",
+        signed_at=datetime(2026, 11, 23, 8, 5, tzinfo=timezone(timedelta(hours=8))),
+        corrects="2.25.7" if status == ResultStatus.CORRECTED else None,
+    )
+    assert ResultStatus.of(signature) == status
+    series, study = "2.25.8", made.series.study_uid
+    pdf = Reference(sop_class_uid=PDF_CLASS, sop_instance_uid="2.25.9", series_uid=series, study_uid=study)
+    report = Reference(sop_class_uid=SR_CLASS, sop_instance_uid="2.25.10", series_uid=series, study_uid=study)
+    return made.findings.model_copy(update={"signature": signature, "predecessors": (report, pdf)})
+
+
+def test_who_signed_and_when_is_told(made: Made) -> None:
+    final = as_signed(made, ResultStatus.FINAL)
+    request = parse(oru_r01(final, made.series, PDF, KEY, status=ResultStatus.FINAL)).first("OBR")
+    assert request.raw(32) == r"&O\T\Brien\F\&Ann\R\&&&Dr^20261123080500+0800"
+    assert request.get(22) == "20261123080500+0800"
+    content = fhir_bundle(final, made.series, PDF, KEY, status=ResultStatus.FINAL, edition="cd" * 32)
+    (report,) = resources(content, "DiagnosticReport")
+    assert [one["display"] for one in report["resultsInterpreter"]] == ["Dr Ann~ O&Brien|", "Ward & Sons"]
+    assert report["issued"] == "2026-11-23T08:05:00+08:00"
+    (document,) = resources(content, "DocumentReference")
+    assert document["authenticator"] == report["resultsInterpreter"][0]
+    assert [(one["code"], one["target"]["identifier"]["value"]) for one in document["relatesTo"]] == [
+        ("replaces", "urn:oid:2.25.9")
+    ]
+    (draft,) = resources(fhir_bundle(made.findings, made.series, PDF, KEY), "DocumentReference")
+    assert draft["identifier"] == document["identifier"]
+    assert draft["masterIdentifier"] != document["masterIdentifier"]
+    assert "authenticator" not in draft
+
+
+@pytest.mark.parametrize("status", list(ResultStatus))
+def test_a_withdrawal_is_the_same_message_marked_as_wrong(made: Made, status: ResultStatus, tmp_path: Path) -> None:
+    moment = datetime(2026, 11, 24, 7, 0, tzinfo=timezone(timedelta(hours=8)))
+    sent = oru_r01(as_signed(made, status), made.series, PDF, KEY, status=status)
+    content = oru_module.withdrawn(sent, moment)
+    verify_oru(content, made.series)
+    report = tmp_path / "report.txt"
+    assert other_reader(content).validate(report_file=str(report))
+    lines = report.read_text("utf-8").splitlines() if report.exists() else []
+    assert [line for line in lines if not line.endswith(("_3", "_6")) or "HL70396" not in line] == []
+    before, after = parse(sent), parse(content)
+    assert {one.get(11) for one in after.all("OBX")} == {"W"}
+    request = after.first("OBR")
+    assert (request.get(25), request.get(22), after.header.get(7)) == ("C", *["20261124070000+0800"] * 2)
+    assert after.control_id != before.control_id
+    assert oru_module.withdrawn(sent, moment) == content
+    assert [one.get(5) for one in after.all("OBX")] == [one.get(5) for one in before.all("OBX")]
+    assert [one.raw(18) for one in after.all("OBX")] == [one.raw(18) for one in before.all("OBX")]
+
+    bundle = fhir_bundle(as_signed(made, status), made.series, PDF, KEY, status=status)
+    wrong = fhir_module.withdrawn(bundle, moment)
+    Bundle.model_validate_json(wrong)
+    verify_bundle(wrong, made.series)
+    for kind in ("DiagnosticReport", "Observation", "DocumentReference"):
+        assert {one["status"] for one in resources(wrong, kind)} == {"entered-in-error"}
+    for entry in json.loads(wrong)["entry"]:
+        kind, request = entry["resource"]["resourceType"], entry["request"]
+        assert request["method"] == ("POST" if kind in ("Device", "ImagingStudy") else "PUT"), kind
+        if request["method"] == "PUT":
+            assert request["url"] == f"{kind}?identifier=urn:dicom:uid|{entry['resource']['identifier'][0]['value']}"
+
+
 def other_reader(content: bytes) -> OtherMessage:
     """The message as hl7apy reads and validates it."""
     return parse_message(content.decode(), find_groups=True)
@@ -107,7 +178,7 @@ def other_reader(content: bytes) -> OtherMessage:
 
 @pytest.mark.parametrize("status", list(ResultStatus))
 def test_hl7apy_validates_the_message(made: Made, status: ResultStatus, tmp_path: Path) -> None:
-    content = oru_r01(made.findings, made.series, PDF, KEY, status=status, order=Order("PL|1", "FI^2"))
+    content = oru_r01(as_signed(made, status), made.series, PDF, KEY, status=status, order=Order("PL|1", "FI^2"))
     other = other_reader(content)
     report = tmp_path / "report.txt"
     assert other.validate(report_file=str(report))
@@ -239,7 +310,7 @@ def resources(bundle: bytes, kind: str) -> list[dict]:
 
 @pytest.mark.parametrize("status", list(ResultStatus))
 def test_fhir_resources_validates_the_bundle(made: Made, status: ResultStatus) -> None:
-    content = fhir_bundle(made.findings, made.series, PDF, KEY, status=status, order=Order("PL|1"))
+    content = fhir_bundle(as_signed(made, status), made.series, PDF, KEY, status=status, order=Order("PL|1"))
     Bundle.model_validate_json(content)
     urls = [entry["fullUrl"] for entry in json.loads(content)["entry"]]
     assert len(set(urls)) == len(urls)

@@ -7,6 +7,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import (
     CTImageStorage,
     EnhancedMRImageStorage,
+    KeyObjectSelectionDocumentStorage,
+    LabelMapSegmentationStorage,
     MRImageStorage,
     RTStructureSetStorage,
     SegmentationStorage,
@@ -46,7 +48,9 @@ def test_echo(archive: Archive) -> None:
         EnhancedMRImageStorage,
         UltrasoundImageStorage,
         SegmentationStorage,
+        LabelMapSegmentationStorage,
         RTStructureSetStorage,
+        KeyObjectSelectionDocumentStorage,
     ],
 )
 def test_the_promised_storage_classes_are_taken(sop_class: str) -> None:

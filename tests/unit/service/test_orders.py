@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,26 @@ def test_with_a_certificate_orders_come_by_tls_only_and_from_senders_that_prove_
 def test_a_certificate_that_is_not_there_stops_the_start(orders: Orders, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="orders"):
         Listener(OrderSettings(port=0, certificate=tmp_path / "absent.pem"), orders.take)
+
+
+def test_old_orders_are_forgotten_and_newer_ones_are_not(tmp_path: Path, series: SeriesRef) -> None:
+    folder = tmp_path / "orders"
+    kept = Orders(folder, TOKENS, keep_days=30)
+    kept.take(written(*ORM))
+    now = datetime.now(UTC)
+    assert kept.forget(now + timedelta(days=29)) == 0
+    assert kept.find(series) is not None
+    assert kept.forget(now + timedelta(days=31)) == 1
+    assert kept.find(series) is None
+    assert list(folder.iterdir()) == []
+    kept.take(written(*ORM))
+    (path,) = folder.iterdir()
+    path.write_bytes(b"{")
+    assert Orders(folder, TOKENS, keep_days=0.001).forget(now + timedelta(days=99)) == 0
+    assert path.exists(), "what cannot be read is left for a person to look at"
+
+
+def test_without_a_limit_every_order_is_kept(orders: Orders, series: SeriesRef) -> None:
+    orders.take(written(*ORM))
+    assert orders.forget(datetime.now(UTC) + timedelta(days=9999)) == 0
+    assert orders.find(series) is not None

@@ -9,7 +9,18 @@ from segloop.service.app import View, create_app
 from segloop.service.page import Row, language_of, work_list
 from segloop.service.quarantine import Quarantine
 from segloop.service.serializer import JsonSerializer
-from segloop.store import JobRecord, JobState, Spool, Store, StudyRecord, StudyState, now
+from segloop.store import (
+    DecisionKind,
+    DecisionRecord,
+    DecisionState,
+    JobRecord,
+    JobState,
+    Spool,
+    Store,
+    StudyRecord,
+    StudyState,
+    now,
+)
 
 KEY = "ab" * 32
 
@@ -33,9 +44,40 @@ def test_both_languages_say_research_use() -> None:
     assert "科研" in work_list([], [], "zh-CN", "SEGLOOP@127.0.0.1:11112")
 
 
+class Desk:
+    """Writes down what it is asked for, and knows one job."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def retry(self, key: str) -> None:
+        self._decide(key, None)
+
+    def sign(self, key: str, observer: str, organisation: str, note: str) -> None:
+        if not observer:
+            raise InputError("no name", code="usage")
+        self._decide(key, DecisionKind.SIGN)
+
+    def reject(self, key: str, observer: str, reason: str) -> None:
+        self._decide(key, DecisionKind.REJECT)
+
+    def _decide(self, key: str, kind: DecisionKind | None) -> None:
+        if key != KEY:
+            raise InputError("no such job", code="job.unknown")
+        if kind is not None:
+            number = len(self._store.decisions(key)) + 1
+            queued = DecisionState.QUEUED
+            self._store.add_decision(DecisionRecord(job=key, number=number, kind=kind, state=queued, decided=now()))
+
+
 @pytest.fixture
-def client(tmp_path: Path) -> TestClient:
-    store, spool, quarantine = Store(tmp_path / "l.sqlite"), Spool(tmp_path / "spool"), Quarantine(tmp_path / "q")
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "l.sqlite")
+
+
+@pytest.fixture
+def client(tmp_path: Path, store: Store) -> TestClient:
+    spool, quarantine = Spool(tmp_path / "spool"), Quarantine(tmp_path / "q")
     kit.study(tmp_path / "spool" / "s", 1)
     store.add_study(StudyRecord(study="s", version="v", number=1, files=1, received=now(), state=StudyState.PROCESSED))
     store.add_job(
@@ -45,11 +87,7 @@ def client(tmp_path: Path) -> TestClient:
     )
     quarantine.put_instance("t", "s", InputError("cut <off>"), b"x")
 
-    def retry(key: str) -> None:
-        if key != KEY:
-            raise InputError("no such job", code="job.unknown")
-
-    view = View(tmp_path, store, spool, quarantine, "SEGLOOP@127.0.0.1:1", lambda: True, lambda: 2, retry)
+    view = View(tmp_path, store, spool, quarantine, "SEGLOOP@127.0.0.1:1", lambda: True, lambda: 2, Desk(store))
     return TestClient(create_app(view), base_url="http://127.0.0.1:8080")
 
 
@@ -109,3 +147,43 @@ def test_an_error_in_the_database_is_its_code_only() -> None:
     assert serializer.deserialize(text).code == "input.two_patients"
     assert "DOE" not in serializer.serialize(KeyError("DOE^JANE"))
     assert serializer.deserialize(serializer.serialize({"args": ["k"]})) == {"args": ["k"]}
+
+
+HEADER = {"X-Segloop": "test"}
+
+
+def test_decisions_need_the_header_and_a_body_and_show_what_they_did(client: TestClient) -> None:
+    signed = {"observer": "Li^Wei", "organisation": "H"}
+    assert client.post(f"/api/v1/jobs/{KEY}/sign", json=signed).status_code == 422
+    assert client.post(f"/api/v1/jobs/{KEY}/sign", json={**signed, "evil": 1}, headers=HEADER).status_code == 422
+    assert client.post(f"/api/v1/jobs/{KEY}/sign", json={**signed, "observer": ""}, headers=HEADER).status_code == 422
+    assert client.post(f"/api/v1/jobs/{'cd' * 32}/sign", json=signed, headers=HEADER).status_code == 409
+    assert client.get(f"/api/v1/jobs/{KEY}").json()["standing"] == "draft"
+    assert client.post(f"/api/v1/jobs/{KEY}/sign", json=signed, headers=HEADER).status_code == 202
+    shown = client.get(f"/api/v1/jobs/{KEY}")
+    assert shown.json()["standing"] == "signed"
+    assert b"Li^Wei" not in shown.content
+    assert "· signed" in client.get("/").text
+    assert "已签名" in client.get("/", headers={"accept-language": "zh"}).text
+    rejected = {"observer": "Li^Wei", "reason": "wrong side"}
+    assert client.post(f"/api/v1/jobs/{KEY}/reject", json=rejected).status_code == 422
+    assert client.post(f"/api/v1/jobs/{KEY}/reject", json=rejected, headers=HEADER).status_code == 202
+    shown = client.get(f"/api/v1/jobs/{KEY}")
+    assert shown.json()["standing"] == "rejected"
+    assert [one["kind"] for one in shown.json()["decisions"]] == ["sign", "reject"]
+    assert b"wrong side" not in shown.content
+
+
+def test_a_signed_file_that_is_not_there_is_not_served(client: TestClient) -> None:
+    assert client.get(f"/api/v1/jobs/{KEY}/signed/1/files/result.json").status_code == 404
+    assert client.get(f"/api/v1/jobs/{KEY}/signed/0/files/result.json").status_code == 422
+
+
+def test_a_decision_that_could_not_be_carried_out_is_shown(client: TestClient, store: Store) -> None:
+    signed = {"observer": "Li^Wei", "organisation": "H"}
+    assert client.post(f"/api/v1/jobs/{KEY}/sign", json=signed, headers=HEADER).status_code == 202
+    store.set_decision(KEY, 1, DecisionState.FAILED, "input.changed")
+    page = client.get("/").text
+    assert "sign failed input.changed" in page
+    assert "· signed" not in page
+    assert client.get(f"/api/v1/jobs/{KEY}").json()["standing"] == "draft"

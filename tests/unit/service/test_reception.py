@@ -8,6 +8,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ImplicitVRLittleEndian, RLELossl
 import service_kit as kit
 from segloop.service.quarantine import Quarantine
 from segloop.service.reception import CONFLICT, MISMATCH, SUCCESS, TWO_PATIENTS, UNREADABLE, Answer, Reception
+from segloop.service.rejected import Rejected
 from segloop.store import Spool, Tokens
 
 
@@ -18,7 +19,11 @@ class Desk:
         self.spool, self.returned = Spool(root / "spool"), Spool(root / "returned")
         self.quarantine = Quarantine(root / "quarantine")
         self.arrived: list[str] = []
-        self.reception = Reception(self.spool, self.returned, self.quarantine, Tokens(b"k" * 32), self.arrived.append)
+        self.tokens = Tokens(b"k" * 32)
+        self.rejected = Rejected(root / "rejected", self.tokens)
+        self.reception = Reception(
+            self.spool, self.returned, self.quarantine, self.tokens, self.arrived.append, self.rejected
+        )
 
     def take(self, dataset: Dataset, cut: int = 0) -> Answer:
         content = encoded(dataset)
@@ -134,3 +139,36 @@ def test_own_results_come_back_without_starting_anything(desk: Desk) -> None:
     assert desk.arrived == []
     assert desk.spool.studies() == ()
     assert len(desk.returned.studies()) == 1
+
+
+def test_a_rejection_note_marks_what_it_names_before_success_and_has_the_study_looked_at_again(desk: Desk) -> None:
+    desk.take(kit.slice_of(1))
+    assert desk.take(kit.rejected_slices(1, 2)).status == SUCCESS
+    (study,) = desk.spool.studies()
+    assert desk.arrived == [study, study]
+    assert len(desk.spool.files(study)) == 1, "the note itself is no image of the study"
+    assert desk.rejected.holds(study, f"{kit.STUDY_UID}.1.1")
+    assert not desk.rejected.holds(study, f"{kit.STUDY_UID}.1.3")
+    assert set(desk.spool.files(study)) < desk.rejected.files(study)
+    assert desk.codes() == []
+
+
+def test_other_key_objects_are_kept_and_start_nothing(desk: Desk) -> None:
+    assert desk.take(kit.rejected_slices(1, title="113000")).status == SUCCESS
+    assert desk.arrived == []
+    assert desk.spool.studies() == ()
+    assert len(desk.returned.studies()) == 1
+    assert desk.rejected.of(desk.returned.studies()[0]) == frozenset()
+
+
+def test_a_rejection_note_about_another_patients_study_withdraws_nothing(desk: Desk) -> None:
+    desk.take(kit.slice_of(1))
+    note = kit.rejected_slices(1)
+    note.PatientID = "SOMEBODY-ELSE"
+    assert desk.take(note).status == TWO_PATIENTS
+    assert not desk.rejected.holds(desk.spool.studies()[0], f"{kit.STUDY_UID}.1.1")
+
+
+def test_a_rejection_note_that_names_nothing_is_not_swallowed(desk: Desk) -> None:
+    assert desk.take(kit.rejected_slices()).status == UNREADABLE
+    assert desk.codes() == ["input.unreadable"]

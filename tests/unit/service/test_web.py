@@ -134,7 +134,7 @@ def test_word_of_a_result_is_signed_and_names_nobody(web: Callable[..., Web], tm
     secret = tmp_path / "secret"
     secret.write_text("key\n", encoding="utf-8")
     goal = Destination(name="hook", kind="webhook", url=f"{server.url}/hook", token_file=secret)
-    told = notice("ab" * 32, "cd" * 16, "liver")
+    told = notice("result.ready", "ab" * 32, "cd" * 16, "liver")
     for _ in range(2):
         Channel(goal).send_once(told, tmp_path / "receipts")
     ((path, headers, body),) = server.requests

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segloop.cli.console import Console, Verdict
 from segloop.cli.verbs.send import dicom_files
 from segloop.errors import CODES, InputError, PrivacyError
+
+if TYPE_CHECKING:
+    from segloop.io.deid import Refused
 
 _RETAIN = ("dates", "longitudinal", "patient", "device", "institution", "uids", "safe-private")
 _CLEAN = ("descriptors", "structured-content", "graphics")
@@ -41,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help="images in which text may be burned: blank the regions known for the device, or write no copy (default)",
     )
+    parser.add_argument(
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="encrypted table of new to original UIDs and patients, written or added to; `segloop reidentify` needs it",
+    )
     parser.add_argument("--uid-root", default="2.25", metavar="ROOT", help="what new UIDs begin with (default 2.25)")
 
 
@@ -52,30 +62,35 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any] | Ver
     profile = deid.Profile.of(arguments.retain, arguments.clean, arguments.pixels, arguments.uid_root)
     if arguments.output.resolve().is_relative_to(arguments.input.resolve()):
         raise InputError("The copies would lie among the originals; choose a folder outside.", code="usage")
+    if arguments.mapping is not None and arguments.mapping.resolve().is_relative_to(arguments.output.resolve()):
+        raise InputError("The mapping table would lie among the copies; keep it elsewhere.", code="usage")
+    mapping = deid.MappingTable(arguments.mapping, key) if arguments.mapping is not None else None
     files = dicom_files(arguments.input)
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
         console.progress(done, total, "files", (time.monotonic() - started) / done * (total - done))
 
-    result = deid.deidentify(files, arguments.output, key, profile, progress)
+    result = deid.deidentify(files, arguments.output, key, profile, progress, mapping)
     console.say(f"{len(result.written)} of {len(files)} files written to {arguments.output}")
-    for refused in result.refused[:_SHOWN]:
-        console.say(f"refused {refused.source}: {refused.code}: {refused.message}")
-    if len(result.refused) > _SHOWN:
-        console.say(f"and {len(result.refused) - _SHOWN} more; --json lists all")
+    return told(result.written, result.refused, "have no copy", console)
+
+
+def told(written: Sequence[Path], refused: Sequence[Refused], fate: str, console: Console) -> dict[str, Any] | Verdict:
+    """Say which files were refused, and why: a privacy error before any other is what the verb ends with."""
+    for each in refused[:_SHOWN]:
+        console.say(f"refused {each.source}: {each.code}: {each.message}")
+    if len(refused) > _SHOWN:
+        console.say(f"and {len(refused) - _SHOWN} more; --json lists all")
     document = {
-        "written": [str(path) for path in result.written],
-        "refused": [{"file": str(r.source), "code": r.code, "message": r.message} for r in result.refused],
+        "written": [str(path) for path in written],
+        "refused": [{"file": str(r.source), "code": r.code, "message": r.message} for r in refused],
     }
-    if not result.refused:
+    if not refused:
         return document
-    return Verdict(document, _verdict([r.code for r in result.refused], len(files)))
-
-
-def _verdict(codes: list[str], total: int) -> InputError | PrivacyError:
-    """What the verb ends with when files were refused: a privacy error before any other."""
-    private = [code for code in codes if code.startswith(("identity.", "pixels."))]
+    codes = [each.code for each in refused]
+    private = [code for code in codes if code.startswith(("identity.", "pixels.", "mapping."))]
     code, _ = Counter(private or codes).most_common(1)[0]
     kind = PrivacyError if private else InputError
-    return kind(f"{len(codes)} of {total} files have no copy; the first reason: {CODES[code]}", code=code)
+    total = len(written) + len(refused)
+    return Verdict(document, kind(f"{len(codes)} of {total} files {fate}; the first reason: {CODES[code]}", code=code))

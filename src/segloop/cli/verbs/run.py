@@ -28,15 +28,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help="what becomes of a series whose slices lie at varying distances",
     )
+    parser.add_argument(
+        "--seg",
+        choices=("binary", "labelmap"),
+        default="binary",
+        help="form of the DICOM SEG: bits per label, which every receiver takes, or a label map",
+    )
     parser.add_argument("--rtstruct", action="store_true", help="also write the contours as a DICOM RTSTRUCT")
     parser.add_argument("--explain", metavar="LABEL", help="also show in the PDF where the network looked for a label")
+    parser.add_argument(
+        "--prior",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder of an earlier result to compare with (repeatable); used only if it is of the same patient",
+    )
     add_registry(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Process the study and show what was measured."""
     from segloop.cli.verbs.explain import label_of
-    from segloop.study import StudyTask
+    from segloop.report import Findings, prior_key
+    from segloop.report.concepts import follow_up_sentences
+    from segloop.study import StudyTask, read_record
     from segloop.workflow import process_study
 
     explained = None
@@ -54,7 +70,10 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         paper=arguments.paper,
         uneven_slices=arguments.uneven_slices,
         rtstruct=arguments.rtstruct,
+        seg=arguments.seg,
         explain=explained,
+        priors=tuple(prior_key(folder) for folder in arguments.prior),
+        prior_folders=tuple(arguments.prior),
     )
     result = process_study(task)
     for series in result.refused:
@@ -66,6 +85,9 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
             for m in result.measurements
         ],
     )
+    if arguments.prior:
+        for sentence in follow_up_sentences(read_record(Findings, arguments.output / "findings.json")):
+            console.say(sentence)
     for warning in result.warnings:
         console.say(f"warning: {warning}")
     model = result.model

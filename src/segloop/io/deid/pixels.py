@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 from pydicom import Dataset
@@ -13,6 +14,7 @@ from segloop.errors import PrivacyError
 from segloop.io.deid.burned import Box, ruled_boxes, text_boxes
 from segloop.io.deid.elements import content_of
 from segloop.io.deid.profile import Profile
+from segloop.io.deid.reading import EXTRA, SURE, Line, Reader, reader, reader_name
 
 _NO_PICTURE = tuple(
     f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("66", "11.", "88.", "104.", "481.2", "481.3", "481.5", "481.8", "9.")
@@ -25,41 +27,107 @@ _CAPTURES = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("7", "6.1", "3.1"
 _SECTIONS = tuple(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "2.1", "4", "4.1", "128", "130"))
 _UNDECODABLE = (ValueError, RuntimeError, AttributeError, NotImplementedError, TypeError)
 _PIXELS = 0x7FE00010
+_CLEAN_HINT = "With --pixels clean, regions known for the device are blanked."
+_OCR_HINT = f"Install text detection for such images: pip install '{EXTRA}'."
 _SIDES = frozenset({"LOCALIZER", "SCREEN SAVE", "SECONDARY"})
 
 
-def clear_pixels(dataset: Dataset, profile: Profile) -> bool:
-    """Make sure that no text is burned into the pixels; True when they were cleaned, or looked at to be.
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What is known of an image's pixels after `clear_pixels`.
+
+    Attributes:
+        sure: They were cleaned, or looked at to be.
+        reader: Name of the text detector that looked at them; empty when none did.
+    """
+
+    sure: bool = False
+    reader: str = ""
+
+
+def clear_pixels(dataset: Dataset, profile: Profile) -> Cleared:
+    """Make sure that no text is burned into the pixels.
 
     An image is doubtful when it says that it has such text, when its kind usually has and it does not say that it has
     none, or when lines of glyphs are found. Where the profile refuses pixels instead of cleaning them, compressed CT,
-    MR and PET sections are not decoded to look for glyphs. Bytes behind the last pixel are cut off.
+    MR and PET sections are not decoded to look for glyphs. Where it cleans them, text detection, if it is installed,
+    looks at all but plain sections. Bytes behind the last pixel are cut off.
 
     Raises:
-        PrivacyError: `pixels.uncleared`: the profile does not ask for cleaning, no rule knows where the text is, or
-            text is found even after blanking.
+        PrivacyError: `pixels.uncleared`: the profile does not ask for cleaning; no rule knows where the text is and no
+            text detection is installed, or it is not sure; or text is found even after blanking.
     """
     sop_class = str(dataset.get("SOPClassUID", ""))
     if "PixelData" not in dataset or sop_class.startswith(_NO_PICTURE) or dataset.get("BitsAllocated", 0) < 8:
-        return False
+        return Cleared()
     _cut(dataset)
     flag = str(dataset.get("BurnedInAnnotation", "")).strip().upper()
     said = flag == "YES" or (flag != "NO" and sop_class.startswith(_CAPTURES))
     cleaning = profile.pixels == "clean"
     if not (said or cleaning or _looked_at(dataset, sop_class)):
-        return _without_overlay_bits(dataset)
-    found = [box for frame in _frames(dataset) for box in text_boxes(frame)]
-    if not said and not found:
-        return _without_overlay_bits(dataset) or cleaning
+        return _unchanged(dataset, Cleared())
+    frames = _frames(dataset)
+    glyphs = [box for frame in frames for box in text_boxes(frame)]
     if not cleaning:
-        _refuse("Text is or may be burned into the pixels of an image, so no copy is kept.")
-    boxes = ruled_boxes(dataset)
-    if not boxes and not found:
-        _refuse("Text may be burned into the pixels of an image, and no rule says where, so no copy is kept.")
-    _blank(dataset, [*boxes, *found])
-    if any(text_boxes(frame) for frame in _frames(dataset)):
+        if said or glyphs:
+            _refuse("Text is or may be burned into the pixels of an image, so no copy is kept.", _CLEAN_HINT)
+        return _unchanged(dataset, Cleared())
+    find = reader() if said or not _is_section(dataset, sop_class) else None
+    cleared = Cleared(sure=True, reader=reader_name() if find else "")
+    ruled = ruled_boxes(dataset) if said or glyphs else []
+    if said and not ruled and find is None:
+        _refuse(
+            "Text may be burned into the pixels of an image, and no rule says where, so no copy is kept.", _OCR_HINT
+        )
+    boxes = [*ruled, *glyphs, *_sure(_lines(frames, find))]
+    if not boxes:
+        if flag == "YES":
+            _refuse("An image says that text is burned into its pixels, and none is found, so no copy is kept.")
+        return _unchanged(dataset, cleared)
+    _blank(dataset, boxes)
+    frames = _frames(dataset)
+    if any(text_boxes(frame) for frame in frames) or _left_beside(boxes, _lines(frames, find)):
         _refuse("Text stands in the pixels of an image even after blanking, so no copy is kept.")
-    return True
+    return cleared
+
+
+def _lines(frames: np.ndarray[Any, np.dtype[Any]], find: Reader | None) -> list[Line]:
+    return [line for frame in frames for line in find(frame)] if find is not None else []
+
+
+def _sure(lines: list[Line]) -> list[Box]:
+    """Where there is text, with a margin.
+
+    Raises:
+        PrivacyError: `pixels.uncleared`: something else may be text or not.
+    """
+    sure = [line.with_margin for line in lines if line.score >= SURE]
+    for line in lines:
+        if line.score < SURE and not any(_touch(box, line.box) for box in sure):
+            _refuse("Something in the pixels of an image may be text or not, so no copy is kept.")
+    # What touches a line that was surely found is more of it.
+    return [line.with_margin for line in lines]
+
+
+def _left_beside(boxes: list[Box], lines: list[Line]) -> bool:
+    """Whether something like text touches what was blanked, and goes on outside of it.
+
+    Farther away the picture is what it was when it was first looked at; inside there is nothing.
+    """
+    return any(
+        any(_touch(box, line.box) for box in boxes) and not any(_covers(box, line.box) for box in boxes)
+        for line in lines
+    )
+
+
+def _covers(box: Box, line: Box) -> bool:
+    """Whether a box holds all of a line."""
+    return box.top <= line.top and box.left <= line.left and line.bottom <= box.bottom and line.right <= box.right
+
+
+def _touch(one: Box, other: Box) -> bool:
+    rows = one.top <= other.bottom and other.top <= one.bottom
+    return rows and one.left <= other.right and other.left <= one.right
 
 
 def _cut(dataset: Dataset) -> None:
@@ -74,10 +142,13 @@ def _cut(dataset: Dataset) -> None:
 
 
 def _looked_at(dataset: Dataset, sop_class: str) -> bool:
-    """Whether glyphs are looked for: not in a CT, MR or PET section that would have to be decompressed for it."""
-    compressed = UID(dataset.file_meta.TransferSyntaxUID).is_compressed
-    kind = {str(word) for word in dataset.get("ImageType") or ()}
-    return not (compressed and sop_class in _SECTIONS and _SIDES.isdisjoint(kind))
+    """Whether glyphs are looked for: not in a section that would have to be decompressed for it."""
+    return not (UID(dataset.file_meta.TransferSyntaxUID).is_compressed and _is_section(dataset, sop_class))
+
+
+def _is_section(dataset: Dataset, sop_class: str) -> bool:
+    """Whether an image is a plain CT, MR or PET section, into which no device burns text."""
+    return sop_class in _SECTIONS and _SIDES.isdisjoint(str(word) for word in dataset.get("ImageType") or ())
 
 
 def _frames(dataset: Dataset) -> np.ndarray[Any, np.dtype[Any]]:
@@ -135,15 +206,13 @@ def _blank(dataset: Dataset, boxes: list[Box]) -> None:
     dataset.PixelData = frames.tobytes() + b"\0" * (frames.nbytes % 2)
 
 
-def _without_overlay_bits(dataset: Dataset) -> bool:
+def _unchanged(dataset: Dataset, cleared: Cleared) -> Cleared:
     """Nothing is to be blanked; but the bits of a pixel above those stored, where old overlays stand, may hold text."""
     planes = [tag for tag in dataset.keys() if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]  # noqa: SIM118 - a loop over a data set decodes it
     if any(content_of(dataset.get_item(tag)).strip(b"\0") for tag in planes):
-        _refuse("An overlay is inside the pixels of an image, so no copy is kept.")
-    return False
+        _refuse("An overlay is inside the pixels of an image, so no copy is kept.", _CLEAN_HINT)
+    return cleared
 
 
-def _refuse(message: str) -> None:
-    raise PrivacyError(
-        message, code="pixels.uncleared", hint="With --pixels clean, regions known for the device are blanked."
-    )
+def _refuse(message: str, hint: str | None = None) -> NoReturn:
+    raise PrivacyError(message, code="pixels.uncleared", hint=hint)

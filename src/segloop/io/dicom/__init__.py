@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from segloop.io.dicom.pixels import read_series
     from segloop.io.dicom.refs import InstanceRef, PatientRef, Refusal, SeriesRef, StudyRef, digest, digests
     from segloop.io.dicom.regrid import Regrid
+    from segloop.io.dicom.rejection import RejectedSeries, Rejection, read_rejection
     from segloop.io.dicom.scanning import scan, scan_files
     from segloop.io.dicom.selection import Refused, Selection, select
     from segloop.io.dicom.source import Files, opened
@@ -27,12 +28,15 @@ __all__ = [
     "Refusal",
     "Refused",
     "Regrid",
+    "RejectedSeries",
+    "Rejection",
     "Selection",
     "SeriesRef",
     "StudyRef",
     "digest",
     "digests",
     "opened",
+    "read_rejection",
     "read_series",
     "scan",
     "scan_files",
@@ -46,12 +50,15 @@ _HOME = {
     "Refusal": "refs",
     "Refused": "selection",
     "Regrid": "regrid",
+    "RejectedSeries": "rejection",
+    "Rejection": "rejection",
     "Selection": "selection",
     "SeriesRef": "refs",
     "StudyRef": "refs",
     "digest": "refs",
     "digests": "refs",
     "opened": "source",
+    "read_rejection": "rejection",
     "read_series": "pixels",
     "scan": "scanning",
     "scan_files": "scanning",

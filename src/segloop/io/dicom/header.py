@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -114,23 +115,50 @@ class Header:
     pixels_at: int = 0
 
 
+@dataclass(slots=True)
+class _Hush:
+    """Who is inside `quiet`: the settings are the whole process's, so the first one in and the last one out count."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    undo: ExitStack = field(default_factory=ExitStack)
+
+    def enter(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside > 1:
+                return
+            logger, mode = logging.getLogger("pydicom"), config.settings
+            self.undo.enter_context(warnings.catch_warnings())
+            self.undo.callback(logger.setLevel, logger.level)
+            self.undo.callback(setattr, mode, "reading_validation_mode", mode.reading_validation_mode)
+            self.undo.callback(setattr, mode, "writing_validation_mode", mode.writing_validation_mode)
+            warnings.simplefilter("ignore")
+            logger.setLevel(logging.CRITICAL + 1)
+            mode.reading_validation_mode = mode.writing_validation_mode = config.IGNORE
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.undo.close()
+
+
+_HUSH = _Hush()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep pydicom from printing what it finds odd, because it quotes values, and values may be identity.
 
-    It also keeps pydicom from rejecting values longer than the standard allows, which many archives hold.
+    It also keeps pydicom from rejecting values longer than the standard allows, which many archives hold. Several
+    threads may be inside at once, and leave in any order.
     """
-    logger, level, mode = logging.getLogger("pydicom"), logging.getLogger("pydicom").level, config.settings
-    before = mode.reading_validation_mode
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL + 1)
-        mode.reading_validation_mode = config.IGNORE
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            mode.reading_validation_mode = before
+    _HUSH.enter()
+    try:
+        yield
+    finally:
+        _HUSH.leave()
 
 
 def read_header(path: Path) -> Header | None:

@@ -14,6 +14,16 @@ from segloop.report.overlay import KeyImage, mosaic
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SERIES_NUMBER = 9004
 
+# Body parts of which there is one: these have no side. Source: DICOM PS3.16 annex L, "paired structure" no.
+_UNPAIRED = (
+    *("ABDOMEN", "ABDOMENPELVIS", "AORTA", "BLADDER", "BRAIN", "CERVIX", "CHEST", "CHESTABDOMEN"),
+    *("CHESTABDPELVIS", "CIRCLEOFWILLIS", "COCCYX", "COLON", "CSPINE", "CTSPINE", "ESOPHAGUS", "FACE"),
+    *("GALLBLADDER", "HEAD", "HEADNECK", "HEART", "JAW", "LIVER", "LSPINE", "LSSPINE", "MEDIASTINUM"),
+    *("MOUTH", "NECK", "NECKCHEST", "NOSE", "PANCREAS", "PELVIS", "PENIS", "PROSTATE", "RECTUM", "SKULL"),
+    *("SPINE", "SPLEEN", "SSPINE", "STERNUM", "STOMACH", "THYMUS", "THYROID", "TLSPINE", "TONGUE"),
+    *("TRACHEA", "TSPINE", "UTERUS", "VAGINA", "WHOLEBODY"),
+)
+
 
 def write_capture(images: Sequence[KeyImage], series: SeriesRef, findings: Findings, uid: str, path: Path) -> Path:
     """Write the key images side by side as one colour picture of the source's study.
@@ -28,7 +38,7 @@ def write_capture(images: Sequence[KeyImage], series: SeriesRef, findings: Findi
         path: File to write.
     """
     head = [RESEARCH_USE] if findings.research_use else []
-    head.append(f"{findings.model.name} {findings.model.version}, automatic draft, not reviewed")
+    head.append(f"{findings.model.name} {findings.model.version}, {_state(findings)}")
     legend = [(_line(group), group.spec.colour) for group in findings.groups if not group.component]
     pixels = mosaic(images, head, legend)
     dataset = new_dataset(SECONDARY_CAPTURE, uid, "OT")
@@ -38,8 +48,9 @@ def write_capture(images: Sequence[KeyImage], series: SeriesRef, findings: Findi
     dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
     dataset.SecondaryCaptureDeviceManufacturer = "segloop"
     dataset.BodyPartExamined = series.body_part[:16]
-    # Type 2C: empty says unknown, which is true unless the source says a side.
-    dataset.Laterality = str(series.header().get("Laterality", "") or "")
+    if series.body_part.upper() not in _UNPAIRED:
+        # Type 2C: empty says unknown, which is true unless the source says a side.
+        dataset.Laterality = str(series.header().get("Laterality", "") or "")
     dataset.PatientOrientation = ""
     dataset.BurnedInAnnotation = "NO"
     dataset.RecognizableVisualFeatures = "NO"
@@ -52,6 +63,12 @@ def write_capture(images: Sequence[KeyImage], series: SeriesRef, findings: Findi
     raw = pixels.tobytes()
     dataset.PixelData = raw + b"\0" * (len(raw) % 2)
     return save(dataset, path)
+
+
+def _state(findings: Findings) -> str:
+    """Whether a person stands behind it; not who, so that no identity comes into the pixels."""
+    signature = findings.signature
+    return "automatic draft, not reviewed" if signature is None else f"signed on {signature.signed_at:%Y-%m-%d}"
 
 
 def _line(group: Group) -> str:

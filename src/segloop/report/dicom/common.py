@@ -101,7 +101,7 @@ def link(dataset: Dataset, series: SeriesRef, findings: Findings, role: str, num
         if keyword in dataset:
             del dataset[keyword]
     dataset.update(source)
-    date, time = _moment(findings.created, source)
+    date, time = moment(findings.created, source)
     dataset.SeriesInstanceUID = series_uid_of(dataset.SOPInstanceUID)
     dataset.SeriesNumber = number
     dataset.SeriesDescription = f"{findings.model.title[: 63 - len(role)]} {role}"
@@ -156,6 +156,11 @@ def save(dataset: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> 
     return path
 
 
+def state(findings: Findings) -> str:
+    """What stands behind a mask, in words: nobody yet, or a signature."""
+    return "automatic draft" if findings.signature is None else "signed"
+
+
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
     """One item of a code sequence."""
     item = Dataset()
@@ -187,7 +192,7 @@ def _equipment(findings: Findings, moment: str) -> Dataset:
     return item
 
 
-def _moment(created: datetime, source: Dataset) -> tuple[str, str]:
+def moment(created: datetime, source: Dataset) -> tuple[str, str]:
     """DICOM date and time, in the offset that the source's own times are in where it states one."""
     offset = str(source.get("TimezoneOffsetFromUTC", "") or "")
     if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdigit():

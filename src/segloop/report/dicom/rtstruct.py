@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from pydicom import DataElement, Dataset, config
 from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.valuerep import PersonName
 
 from segloop.errors import GeometryMismatch, InputError
 from segloop.io.dicom.refs import SeriesRef
 from segloop.plan import LabelSpec
-from segloop.report.dicom.common import code_item, link, new_dataset, save, source_reference
+from segloop.report.dicom.common import code_item, link, moment, new_dataset, save, source_reference, state
 from segloop.report.dicom.outlines import outlines
 from segloop.report.dicom.source import frame_of_reference, on_source, slice_positions
 from segloop.report.findings import Findings
@@ -33,7 +34,8 @@ def write_rtstruct(labels: Labels, series: SeriesRef, findings: Findings, uid: s
 
     Structures are numbered as the segments of the SEG (`Findings.segment_numbers`). Contours are closed, follow the
     pixels' borders, name the image they lie on, and hold holes as keyholes; filled again they give the mask exactly.
-    The structure set is unapproved. It is stored in implicit VR, since a contour may be longer than 64 kB of text.
+    The structure set is unapproved, or approved by who signed the findings. It is stored in implicit VR, since a
+    contour may be longer than 64 kB of text.
 
     Args:
         labels: Mask on the grid that the source was read on.
@@ -67,13 +69,17 @@ def write_rtstruct(labels: Labels, series: SeriesRef, findings: Findings, uid: s
     dataset = new_dataset(STRUCTURE_SET, uid, "RTSTRUCT")
     link(dataset, series, findings, "structures", SERIES_NUMBER)
     dataset.OperatorsName = ""
-    dataset.StructureSetLabel = "SEGLOOP DRAFT"
+    signature = findings.signature
+    dataset.StructureSetLabel = "SEGLOOP DRAFT" if signature is None else "SEGLOOP"
     dataset.StructureSetName = findings.model.title
-    dataset.StructureSetDescription = f"{findings.model.title}, automatic draft"
+    dataset.StructureSetDescription = f"{findings.model.title}, {state(findings)}"
     dataset.StructureSetDate, dataset.StructureSetTime = dataset.ContentDate, dataset.ContentTime
     del dataset.ContentDate, dataset.ContentTime
     dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = UID(frame), ""
     dataset.ApprovalStatus = "UNAPPROVED"
+    if signature is not None:
+        dataset.ApprovalStatus, dataset.ReviewerName = "APPROVED", PersonName(signature.observer)
+        dataset.ReviewDate, dataset.ReviewTime = moment(signature.signed_at, dataset)
     dataset.ReferencedFrameOfReferenceSequence = [_space(series, frame)]
     drawn = on_source(labels, series)
     specs = {spec.value: spec for spec in findings.labels}

@@ -1,9 +1,9 @@
-"""Mask to DICOM Segmentation: one binary segment per label that occurs, in the place of the source's voxels."""
+"""Mask to DICOM Segmentation: one segment per label that occurs, in the place of the source's voxels."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Integer
@@ -12,16 +12,24 @@ from pydicom import Dataset
 from segloop.errors import GeometryMismatch, InputError
 from segloop.io.dicom.refs import SeriesRef
 from segloop.plan import LabelSpec
-from segloop.report.dicom.common import derive_uid, link, save, series_uid_of
-from segloop.report.dicom.source import frame_of_reference, on_source, slice_positions, source_images
+from segloop.report.dicom.common import derive_uid, link, save, series_uid_of, state
+from segloop.report.dicom.source import frame_of_reference, on_source, restore_classes, source_images
 from segloop.report.findings import Findings
-from segloop.volume import Labels, Vector
+from segloop.volume import Labels
 
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+Form = Literal["binary", "labelmap"]
+
+SEGMENTATION: dict[Form, str] = {
+    "binary": "1.2.840.10008.5.1.4.1.1.66.4",
+    "labelmap": "1.2.840.10008.5.1.4.1.1.66.7",
+}
+"""SOP class of each form."""
 SERIES_NUMBER = 9001
 
 
-def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, path: Path) -> Path:
+def write_seg(
+    labels: Labels, series: SeriesRef, findings: Findings, uid: str, path: Path, *, form: Form = "binary"
+) -> Path:
     """Write `labels` as a SEG of the source's study, on the source's own slices.
 
     Segments are numbered 1, 2, … over the labels that occur (`Findings.segment_numbers`). Frames without a voxel are
@@ -35,10 +43,15 @@ def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, p
         findings: Made by `collect` from the same mask.
         uid: SOP instance UID of the SEG.
         path: File to write.
+        form: `binary`: a frame of bits for each segment on each slice, which every archive and viewer knows.
+            `labelmap`: one frame per slice whose pixels are segment numbers, a SOP class of 2024 for receivers that
+            take it; the background is described as segment 0.
 
     Raises:
         GeometryMismatch: The mask does not lie on the source's grid.
         InputError: `input.empty` when no voxel is labelled: then there is no SEG.
+
+    Source: DICOM PS3.3 A.51 (Segmentation IOD) and A.51.2 with C.8.20.2 (label map).
     """
     import highdicom as hd
 
@@ -59,11 +72,11 @@ def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, p
     pixels = table[on_source(labels, series)[order]]
     if not pixels.any():
         raise InputError("The mask lies between the source's slices; no SEG on them can hold it.", code="input.empty")
-    marked = _mark_ends(pixels, order, slice_positions(series, labels.geometry))
+    marked = _mark_ends(pixels, order)
     dataset = hd.seg.Segmentation(
         source_images=images,
         pixel_array=pixels,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=form.upper(),
         segment_descriptions=[_describe(specs[value], number, series, findings) for value, number in numbers.items()],
         series_instance_uid=series_uid_of(uid),
         series_number=SERIES_NUMBER,
@@ -74,16 +87,23 @@ def write_seg(labels: Labels, series: SeriesRef, findings: Findings, uid: str, p
         software_versions=findings.software,
         device_serial_number="0",
         content_label="SEGMENTATION",
-        content_description=f"{findings.model.title[:40]}, automatic draft",
+        content_description=f"{findings.model.title[:40]}, {state(findings)}",
         content_creator_name="segloop^",
     )
-    _clear_ends(dataset, marked)
+    _clear_ends(dataset, marked, series)
+    restore_classes(dataset, series)
     _finish(dataset, series, findings, uid)
     return save(dataset, path)
 
 
 def tracking(series: SeriesRef, findings: Findings, label: int) -> tuple[str, str]:
-    """Tracking identifier and UID of a whole label, the same in SEG and SR and in every version of them."""
+    """Tracking identifier and UID of a whole label, the same in SEG and SR and in every version of them.
+
+    Where an earlier result of the patient knows the label, they are that result's.
+    """
+    known = findings.track(label)
+    if known is not None:
+        return known.identifier, known.uid
     spec = next(s for s in findings.labels if s.value == label)
     return spec.name[:64], derive_uid(f"{series.series_uid}|{findings.model.digest}|{label}", "tracking")
 
@@ -120,24 +140,28 @@ def _describe(spec: LabelSpec, number: int, series: SeriesRef, findings: Finding
     return described
 
 
-def _mark_ends(pixels: Integer[np.ndarray, "z y x"], order: list[int], positions: list[Vector]) -> list[Vector]:
-    """Set one pixel in an empty first or last slice, so that its frame is written; where those slices lie."""
+def _mark_ends(pixels: Integer[np.ndarray, "z y x"], order: list[int]) -> list[int]:
+    """Set one pixel in an empty first or last slice, so that its frame is written; which slices these are."""
     marked = []
-    for z in {0, len(positions) - 1}:
+    for z in {0, len(order) - 1}:
         frame = order.index(z)
         if not pixels[frame].any():
             pixels[frame, 0, 0] = 1
-            marked.append(positions[z])
+            marked.append(z)
     return marked
 
 
-def _clear_ends(dataset: Dataset, marked: list[Vector]) -> None:
-    """Take the pixels of `_mark_ends` away again; frames are packed bit by bit, lowest bit first."""
-    packed = bytearray(dataset.PixelData)
+def _clear_ends(dataset: Dataset, marked: list[int], series: SeriesRef) -> None:
+    """Take the pixels of `_mark_ends` away again; bits are packed frame after frame, lowest bit first."""
+    images = [(file.sop_instance_uid, frame) for file in series.files for frame in file.frames or (0,)]
+    ends = {images[z] for z in marked}
+    packed, depth = bytearray(dataset.PixelData), int(dataset.BitsAllocated)
     for frame, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        place = group.PlanePositionSequence[0].ImagePositionPatient
-        if any(np.allclose(place, point, atol=1e-3) for point in marked):
-            bit = frame * dataset.Rows * dataset.Columns
+        # Told by the image it was drawn on: a projection has no position.
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        if (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber") or 0)) in ends:
+            bit = frame * dataset.Rows * dataset.Columns * depth
+            # The marked pixel is 1, so its lowest bit alone is set, also in two bytes of little endian.
             packed[bit // 8] &= 0xFF ^ (1 << bit % 8)
     dataset.PixelData = bytes(packed)
 
@@ -151,3 +175,6 @@ def _finish(dataset: Dataset, series: SeriesRef, findings: Findings, uid: str) -
     frame = frame_of_reference(series)
     if frame is not None:
         dataset.FrameOfReferenceUID = frame
+    else:
+        # Type 2C where no position says how the image lies.
+        dataset.PatientOrientation = series.header().get("PatientOrientation") or ""

@@ -5,6 +5,8 @@ It is written anew from UIDs and Geometry, so that what a header lacks or contra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Integer
 from pydicom import Dataset
@@ -15,6 +17,8 @@ from segloop.errors import GeometryMismatch
 from segloop.io.dicom.refs import SeriesRef
 from segloop.report.dicom.common import derive_uid
 from segloop.volume import Geometry, Labels, Vector
+
+_STAND_IN = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture
 
 
 def frame_of_reference(series: SeriesRef) -> str | None:
@@ -101,9 +105,33 @@ def _multiframe(series: SeriesRef, geometry: Geometry, positions: list[Vector]) 
     return [image], order
 
 
+def restore_classes(dataset: Dataset, series: SeriesRef) -> None:
+    """Put the source's own SOP classes where `source_images` had to give others, in place."""
+    classes = {file.sop_instance_uid: file.sop_class_uid for file in series.files}
+    if all(_known(sop_class) for sop_class in classes.values()):
+        return
+    for item in _items(dataset):
+        sop_class = classes.get(str(item.get("ReferencedSOPInstanceUID", "")))
+        if sop_class is not None:
+            item.ReferencedSOPClassUID = UID(sop_class)
+
+
+def _known(sop_class: str) -> bool:
+    """Whether the standard lists it still: the library that writes SEG and SR refuses retired and private classes."""
+    return UID(sop_class).name != sop_class and not UID(sop_class).is_retired
+
+
+def _items(dataset: Dataset) -> Iterator[Dataset]:
+    yield dataset
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _items(item)
+
+
 def _base(series: SeriesRef, geometry: Geometry, sop_class: str, uid: str) -> Dataset:
     image = Dataset()
-    image.SOPClassUID, image.SOPInstanceUID = UID(sop_class), UID(uid)
+    image.SOPClassUID, image.SOPInstanceUID = UID(sop_class if _known(sop_class) else _STAND_IN), UID(uid)
     image.StudyInstanceUID, image.SeriesInstanceUID = UID(series.study_uid), UID(series.series_uid)
     image.Modality = series.modality
     image.Rows, image.Columns = (series.regrid.source if series.regrid is not None else geometry.shape)[1:]

@@ -1,4 +1,4 @@
-"""Measurements to DICOM Structured Report: a Comprehensive 3D SR of template 1500, preliminary and unverified.
+"""Measurements to DICOM Structured Report: a Comprehensive 3D SR of template 1500, a draft or signed.
 
 Each label is a measurement group of template 1411 that points to its segment; each part of a label counted in parts is
 one that points to its middle in the patient's space. A label that was not found is said so in the qualitative
@@ -19,9 +19,10 @@ from segloop.io.dicom.refs import SeriesRef
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.plan import Code
 from segloop.report import concepts
+from segloop.report.dicom.attestation import attest, observers, succeed
 from segloop.report.dicom.common import derive_uid, link, save, series_uid_of
-from segloop.report.dicom.seg import SEGMENTATION, tracking
-from segloop.report.dicom.source import frame_of_reference, on_source, source_images
+from segloop.report.dicom.seg import SEGMENTATION, Form, tracking
+from segloop.report.dicom.source import frame_of_reference, on_source, restore_classes, source_images
 from segloop.report.findings import Findings, Group
 from segloop.volume import Labels
 
@@ -31,9 +32,19 @@ _COMMENT = ("121106", "DCM", "Comment")
 
 
 def write_sr(
-    labels: Labels, series: SeriesRef, findings: Findings, uid: str, path: Path, *, seg_uid: str | None = None
+    labels: Labels,
+    series: SeriesRef,
+    findings: Findings,
+    uid: str,
+    path: Path,
+    *,
+    seg_uid: str | None = None,
+    form: Form = "binary",
 ) -> Path:
     """Write the measurements as a structured report of the source's study.
+
+    Unsigned findings give a preliminary, unverified report. A signature makes it final and verified, names the person
+    as verifying observer and beside the device as observer; predecessors that are reports are named as such.
 
     Args:
         labels: The mask that was measured; tells which images show a label.
@@ -42,6 +53,7 @@ def write_sr(
         uid: SOP instance UID of the report.
         path: File to write.
         seg_uid: SOP instance UID of the SEG of the same mask; None for an empty mask, which has none.
+        form: Of that SEG.
 
     Raises:
         ValueError: Labels were found and `seg_uid` is None, or the other way round.
@@ -53,22 +65,14 @@ def write_sr(
         raise ValueError(f"a SEG goes with a mask that is not empty. Received: {seg_uid=}, labels {findings.present}")
     images, _ = source_images(series, labels.geometry)
     evidence = list(images)
-    if seg_uid is not None:
-        evidence.append(_segmentation_stub(seg_uid, images[0]))
+    seg = None if seg_uid is None else _segmentation_stub(seg_uid, form, images[0])
+    if seg is not None:
+        evidence.append(seg)
     told = [group for group in findings.groups if group.found or not findings.present]
-    groups = [_group(group, labels, series, findings, uid, seg_uid) for group in told]
-    device = hd.sr.ObserverContext(
-        observer_type=codes.DCM.Device,
-        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-            uid=derive_uid(findings.model.digest, "device"),
-            name=findings.model.title,
-            manufacturer_name="segloop",
-            model_name=findings.model.name[:64],
-            serial_number=findings.model.digest,
-        ),
-    )
+    groups = [_group(group, labels, series, findings, uid, seg) for group in told]
+    person, device = observers(findings)
     report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=device),
+        observation_context=hd.sr.ObservationContext(observer_person_context=person, observer_device_context=device),
         procedure_reported=_concept(concepts.procedure(series.modality)),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
@@ -82,22 +86,23 @@ def write_sr(
         sop_instance_uid=uid,
         instance_number=1,
         manufacturer="segloop",
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
     )
+    restore_classes(dataset, series)
+    attest(dataset, findings)
+    succeed(dataset, findings)
     link(dataset, series, findings, "measurements", SERIES_NUMBER)
     return save(dataset, path)
 
 
-def _group(group: Group, labels: Labels, series: SeriesRef, findings: Findings, uid: str, seg_uid: str | None) -> Any:
+def _group(group: Group, labels: Labels, series: SeriesRef, findings: Findings, uid: str, seg: Dataset | None) -> Any:
     import highdicom as hd
 
     model, spec = findings.model, group.spec
     name, tracking_uid = tracking(series, findings, spec.value)
     if group.component:
-        name = f"{name[:56]} {group.component}"
-        tracking_uid = derive_uid(f"{uid}|{spec.value}|{group.component}", "tracking")
+        known = findings.track(spec.value, group.component)
+        name = known.identifier if known else f"{name[:56]} {group.component}"
+        tracking_uid = known.uid if known else derive_uid(f"{uid}|{spec.value}|{group.component}", "tracking")
     parameters = [f"digest={model.digest}"]
     if model.runtime:
         parameters.append(f"runtime={model.runtime} {model.precision}".strip())
@@ -110,22 +115,37 @@ def _group(group: Group, labels: Labels, series: SeriesRef, findings: Findings, 
             name=model.name, version=model.version, parameters=parameters, manufacturer="segloop"
         ),
         "measurements": [_measured(m, series) for m in group.measurements],
+        "time_point_context": _time_point(findings),
     }
-    if seg_uid is None:
+    if seg is None:
         absent = hd.sr.QualitativeEvaluation(name=_concept(concepts.PRESENCE), value=_concept(concepts.ABSENT))
         return hd.sr.MeasurementsAndQualitativeEvaluations(qualitative_evaluations=[absent], **common)
     surface = _middle(group, series) if group.component else None
     segment = None
     if surface is None:
         segment = hd.sr.ReferencedSegment(
-            sop_class_uid=SEGMENTATION,
-            sop_instance_uid=seg_uid,
+            sop_class_uid=seg.SOPClassUID,
+            sop_instance_uid=seg.SOPInstanceUID,
             segment_number=findings.segment_numbers[spec.value],
             source_images=_images_showing(spec.value, labels, series),
         )
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=segment, referenced_volume_surface=surface, **common
     )
+
+
+def _time_point(findings: Findings) -> Any:
+    """Which of the patient's results this is, counted from the oldest known; None where no other is known.
+
+    It is told as a text alone: validators take the template's number for a measurement of the group.
+
+    Source: DICOM PS3.16 TID 1502.
+    """
+    import highdicom as hd
+
+    if findings.follow_up is None or not findings.follow_up.priors:
+        return None
+    return hd.sr.TimePointContext(time_point=str(len(findings.follow_up.priors) + 1))
 
 
 def _middle(group: Group, series: SeriesRef) -> Any:
@@ -167,10 +187,10 @@ def _images_showing(label: int, labels: Labels, series: SeriesRef) -> list[Any]:
     return [hd.sr.SourceImageForSegmentation(i.sop_class_uid, i.sop_instance_uid) for i in shown]
 
 
-def _segmentation_stub(seg_uid: str, image: Dataset) -> Dataset:
+def _segmentation_stub(seg_uid: str, form: Form, image: Dataset) -> Dataset:
     """As much of the SEG as a reference to it needs."""
     stub = Dataset()
-    stub.SOPClassUID, stub.SOPInstanceUID = UID(SEGMENTATION), UID(seg_uid)
+    stub.SOPClassUID, stub.SOPInstanceUID = UID(SEGMENTATION[form]), UID(seg_uid)
     stub.StudyInstanceUID, stub.SeriesInstanceUID = image.StudyInstanceUID, UID(series_uid_of(seg_uid))
     return stub
 
@@ -191,7 +211,8 @@ def _evaluations(findings: Findings) -> Any:
             hd.sr.CodeContentItem(name=_coded(spec.code), value=_concept(concepts.ABSENT), relationship_type=contains)
         )
     intervals = [text for m in findings.measurements if (text := concepts.interval_sentence(m)) is not None]
-    for text in (*concepts.reservations(findings), *intervals, *findings.warnings):
+    reservations = concepts.reservations(findings, draft=findings.signature is None)
+    for text in (*reservations, *intervals, *findings.warnings):
         item.ContentSequence.append(
             hd.sr.TextContentItem(name=_concept(_COMMENT), value=text, relationship_type=contains)
         )

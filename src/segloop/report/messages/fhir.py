@@ -1,9 +1,9 @@
 """Findings to a FHIR R4 transaction: report, observations, study, document and device, to be taken all or none.
 
 What a draft writes is created only if its identifier is not there yet, so a retry adds nothing; a signed result
-replaces the draft of the same identifier. Identifiers derive from the result's key. The patient is named and never
-created: by a logical reference, or, once `addressed` to a server that knows our patients, by a conditional one, which
-the server refuses unless exactly one patient has the number.
+replaces the draft of the same identifier, and names the documents that it takes the place of. Identifiers derive from
+the result's key. The patient is named and never created: by a logical reference, or, once `addressed` to a server that
+knows our patients, by a conditional one, which the server refuses unless exactly one patient has the number.
 
 Source: HL7 FHIR R4 (4.0.1), and the HL7 guide "DICOM SR to FHIR Resource Mapping": a measurement group is an
 observation with the finding as its value and the measurements as its members.
@@ -16,6 +16,7 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -26,9 +27,19 @@ from segloop.report import concepts
 from segloop.report.concepts import Concept
 from segloop.report.dicom.common import derive_uid
 from segloop.report.findings import Findings, Group
-from segloop.report.messages.subject import Issuer, Order, ResultStatus, Subject, subject_of, timestamp
+from segloop.report.messages.subject import (
+    Issuer,
+    Order,
+    ResultStatus,
+    Subject,
+    displayed,
+    name_parts,
+    subject_of,
+    timestamp,
+)
 
 UID_SYSTEM = "urn:dicom:uid"
+_ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 _MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 _SYSTEMS = {
     "SCT": "http://snomed.info/sct",
@@ -56,6 +67,7 @@ def fhir_bundle(
     *,
     status: ResultStatus = ResultStatus.PRELIMINARY,
     order: Order | None = None,
+    edition: str | None = None,
 ) -> bytes:
     """The result as one FHIR R4 transaction Bundle, in JSON.
 
@@ -66,8 +78,10 @@ def fhir_bundle(
         key: What the result was made from; every identifier derives from it.
         status: Of report, observations and document.
         order: Its numbers, where they are known.
+        edition: Key of this form of the result, signed or draft; None where there is but one. The document's version
+            identifier derives from it.
     """
-    bundle = _Bundle(findings, subject_of(series), key, status, order or Order())
+    bundle = _Bundle(findings, subject_of(series), key, status, order or Order(), edition or key)
     bundle.device()
     bundle.study()
     results = [bundle.group(group) for group in findings.groups]
@@ -76,7 +90,7 @@ def fhir_bundle(
     document = {
         "resourceType": "Bundle",
         "type": "transaction",
-        "timestamp": findings.created.isoformat(),
+        "timestamp": bundle.issued,
         "entry": bundle.entries,
     }
     return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
@@ -99,6 +113,23 @@ def addressed(content: bytes, patient_system: str) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
+def withdrawn(content: bytes, moment: datetime) -> bytes:
+    """The bundle again, as the word that its result is not to be used: what was written is marked entered in error."""
+    document = json.loads(content)
+    document["timestamp"] = moment.isoformat()
+    for entry in document["entry"]:
+        resource = entry["resource"]
+        kind = resource["resourceType"]
+        if kind not in ("DiagnosticReport", "Observation", "DocumentReference"):
+            continue
+        resource["status"] = "entered-in-error"
+        if kind == "DocumentReference":
+            resource["docStatus"] = "entered-in-error"
+        search = f"identifier={UID_SYSTEM}|{resource['identifier'][0]['value']}"
+        entry["request"] = {"method": "PUT", "url": f"{kind}?{search}"}
+    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
 def ordered(content: bytes, order: Order) -> bytes:
     """The bundle with its order, which may have come after the bundle was written."""
     document = json.loads(content)
@@ -116,12 +147,27 @@ class _Bundle:
     key: str
     status: ResultStatus
     order: Order
+    edition: str
 
     def __post_init__(self) -> None:
         self.entries: list[_Json] = []
         self.patient = _patient(self.subject)
         self.created = self.findings.created.isoformat()
+        signature = self.findings.signature
+        self.issued = self.created if signature is None else signature.signed_at.isoformat()
         self.orders = _orders(self.subject, self.order)
+
+    @property
+    def signers(self) -> list[_Json]:
+        """Who signed, and for which organisation; named only, since a server's practitioners are not ours to create."""
+        signature = self.findings.signature
+        if signature is None:
+            return []
+        name = displayed(name_parts(signature.observer))
+        return [
+            {"type": "Practitioner", "display": name},
+            {"type": "Organization", "display": signature.organisation},
+        ]
 
     def device(self) -> None:
         """The model, with its version and the digest of its weights."""
@@ -166,7 +212,8 @@ class _Bundle:
         else:
             told = {"code": finding, "valueCodeableConcept": _coded(concepts.ABSENT)}
             category = concepts.EVALUATIONS
-        name = f"{spec.name} {group.component}" if group.component else spec.name
+        known = self.findings.track(spec.value, group.component)
+        name = known.identifier if known else f"{spec.name} {group.component}" if group.component else spec.name
         return self._observation(
             f"group|{spec.value}|{group.component}",
             {**told, "note": [{"text": name}], **({"hasMember": members} if members else {})},
@@ -208,14 +255,20 @@ class _Bundle:
             "title": f"Segmentation report, {self.findings.model.title}",
             "creation": self.created,
         }
+        earlier = [one for one in self.findings.predecessors if one.sop_class_uid == _ENCAPSULATED_PDF]
+        replaced = [{"type": "DocumentReference", "identifier": _uid(one.sop_instance_uid)} for one in earlier]
         resource = {
             "resourceType": "DocumentReference",
+            # The encapsulated PDF of the same report in the archive, by which a later one says that it replaces it.
+            "masterIdentifier": _uid(derive_uid(self.edition, "report")),
             "identifier": [_uid(derive_uid(self.key, "document"))],
             "status": "current",
             "docStatus": _DOCUMENT[self.status],
             "type": _coded(concepts.IMAGING_STUDY),
             "subject": self.patient,
-            "date": self.created,
+            "date": self.issued,
+            **({"authenticator": self.signers[0]} if self.signers else {}),
+            **({"relatesTo": [{"code": "replaces", "target": one} for one in replaced]} if replaced else {}),
             "content": [{"attachment": attachment}],
             "context": {"related": [self._reference("study"), self._reference("report")]},
         }
@@ -234,7 +287,8 @@ class _Bundle:
             "code": _coded(self.subject.procedure),
             "subject": self.patient,
             **_present(effectiveDateTime=timestamp(self.subject.study_moment)),
-            "issued": self.created,
+            "issued": self.issued,
+            **({"resultsInterpreter": self.signers} if self.signers else {}),
             "result": results,
             "imagingStudy": [self._reference("study")],
             "conclusion": "\n".join((*notes, *self.findings.warnings)),
@@ -257,7 +311,7 @@ class _Bundle:
             **told,
             "subject": self.patient,
             **_present(effectiveDateTime=timestamp(self.subject.study_moment)),
-            "issued": self.created,
+            "issued": self.issued,
             "bodySite": _coded(concepts.concept(group.spec.site or group.spec.code)),
             "device": self._reference("device"),
             "derivedFrom": [self._reference("study")],

@@ -7,8 +7,8 @@ share one code in every vocabulary, so there the order is turned round: a reader
 cannot take one for the other. What is known of a measurement's error follows as NTE and not in OBX-7, where it would be
 taken for the range of the healthy.
 
-Source: HL7 version 2.5.1, chapters 2.A (data types), 3.4 (PID, PV1), 4.5 (ORC, OBR) and 7.3 and 7.4 (ORU, OBX); IHE
-Radiology Technical Framework for 113014^DICOM Study^DCM.
+Source: HL7 version 2.5.1, tables 0085 and 0123, chapters 2.A (data types), 3.4 (PID, PV1), 4.5 (ORC, OBR) and 7.3 and
+7.4 (ORU, OBX); IHE Radiology Technical Framework for 113014^DICOM Study^DCM.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime
 
 from segloop.io.dicom.own import MANUFACTURER
 from segloop.io.dicom.refs import SeriesRef
@@ -24,7 +25,8 @@ from segloop.report import concepts
 from segloop.report.concepts import Concept
 from segloop.report.findings import Findings, Group
 from segloop.report.messages.hl7 import escape, field, message, segment
-from segloop.report.messages.subject import Issuer, Order, ResultStatus, Subject, subject_of
+from segloop.report.messages.subject import Issuer, Order, ResultStatus, Subject, name_parts, subject_of
+from segloop.report.signature import Signature
 
 STUDY_UID = Concept("113014", "DCM", "DICOM Study")
 LOCAL = "99SEGLOOP"
@@ -54,7 +56,8 @@ def oru_r01(
         order: Its numbers, where they are known.
     """
     subject, known = subject_of(series), order or Order()
-    created = findings.created.strftime(_MOMENT)
+    moment = findings.created if findings.signature is None else findings.signature.signed_at
+    created = moment.strftime(_MOMENT)
     # MSH-15 and MSH-16 stay empty: the receiver answers in original mode, with one acknowledgement of what it did.
     header = segment(
         "MSH",
@@ -72,7 +75,7 @@ def oru_r01(
     notes = concepts.reservations(findings, draft=status == ResultStatus.PRELIMINARY)
     said = [_note(number, text) for number, text in enumerate((*notes, *findings.warnings), 1)]
     results = _results(findings, subject, pdf, status)
-    request = _request(subject, placer, filler, created, status)
+    request = _request(subject, placer, filler, created, status, _interpreter(findings.signature))
     return message(header, _patient(subject), _visit(subject), common, request, *said, *results)
 
 
@@ -87,6 +90,24 @@ def addressed(content: bytes, application: str, facility: str) -> bytes:
     parts = header.split(b"|")
     parts[4], parts[5] = escape(application).encode(), escape(facility).encode()
     return b"|".join(parts) + b"\r" + following
+
+
+def withdrawn(content: bytes, moment: datetime) -> bytes:
+    """The message again, as the word that its result is not to be used: every OBX-11 `W`, posted as wrong; OBR-25 `C`.
+
+    MSH-10 derives from that of the message, so the same withdrawal is the same message.
+    """
+    lines = [line.split(b"|") for line in content.split(b"\r")]
+    for parts in lines:
+        if parts[0] == b"MSH":
+            # Counted from the separator itself, so MSH-7 stands at 6 and MSH-10 at 9.
+            parts[6] = moment.strftime(_MOMENT).encode()
+            parts[9] = hashlib.sha256(parts[9] + b"\nwithdrawn").hexdigest()[:20].upper().encode()
+        elif parts[0] == b"OBR":
+            parts[22], parts[25] = moment.strftime(_MOMENT).encode(), ResultStatus.CORRECTED.value.encode()
+        elif parts[0] == b"OBX":
+            parts[11] = b"W"
+    return b"\r".join(b"|".join(parts) for parts in lines)
 
 
 def ordered(content: bytes, order: Order) -> bytes:
@@ -122,7 +143,16 @@ def _visit(subject: Subject) -> str:
     return segment("PV1", (1, "1"), (2, "U"), (8, referring))
 
 
-def _request(subject: Subject, placer: str, filler: str, created: str, status: ResultStatus) -> str:
+def _interpreter(signature: Signature | None) -> str:
+    """OBR-32: who signed and when; empty for a draft."""
+    if signature is None:
+        return ""
+    family, given, middle, prefix, suffix = name_parts(signature.observer)
+    name = "&".join(escape(part) for part in ("", family, given, middle, suffix, prefix)).rstrip("&")
+    return f"{name}^{signature.signed_at.strftime(_MOMENT)}"
+
+
+def _request(subject: Subject, placer: str, filler: str, changed: str, status: ResultStatus, interpreter: str) -> str:
     done = _coded(subject.procedure, ("", subject.study_description, "L") if subject.study_description else None)
     return segment(
         "OBR",
@@ -132,9 +162,10 @@ def _request(subject: Subject, placer: str, filler: str, created: str, status: R
         (4, done),
         (7, subject.study_moment),
         (18, escape(subject.accession)),
-        (22, created),
+        (22, changed),
         (24, _SECTIONS.get(subject.modality, "RAD")),
         (25, status.value),
+        (32, interpreter),
     )
 
 
@@ -144,8 +175,10 @@ def _results(findings: Findings, subject: Subject, pdf: bytes, status: ResultSta
         (((2, "ST"), (3, _coded(STUDY_UID)), (5, escape(subject.study_uid))), None)
     ]
     for group in findings.groups:
-        told.append((_presence(group), None))
-        told += [(_measured(one, subject.modality), concepts.interval_sentence(one)) for one in group.measurements]
+        told.append((_presence(group, findings), None))
+        told += [
+            (_measured(one, subject.modality, findings), concepts.interval_sentence(one)) for one in group.measurements
+        ]
     document = f"^AP^PDF^Base64^{base64.b64encode(pdf).decode()}"
     told.append((((2, "ED"), (3, _coded(concepts.IMAGING_STUDY)), (5, document)), None))
     # Which program and which weights: the model's name and version, then its digest.
@@ -158,16 +191,17 @@ def _results(findings: Findings, subject: Subject, pdf: bytes, status: ResultSta
             yield _note(1, note)
 
 
-def _presence(group: Group) -> tuple[tuple[int, str], ...]:
+def _presence(group: Group, findings: Findings) -> tuple[tuple[int, str], ...]:
     """What the group is about, and whether it was found."""
-    label = _local(group.spec.value, group.component, "finding", group.spec.name)
+    label = _local(group.spec.value, group.component, "finding", group.spec.name, findings)
     value = concepts.concept(group.spec.code) if group.found else concepts.ABSENT
     return (2, "CE"), (3, field(*label)), (4, _sub_id(group.spec.value, group.component)), (5, _coded(value))
 
 
-def _measured(measurement: Measurement, modality: str) -> tuple[tuple[int, str], ...]:
+def _measured(measurement: Measurement, modality: str, findings: Findings) -> tuple[tuple[int, str], ...]:
     what = concepts.quantity_concept(measurement.quantity, modality)
-    local = _local(measurement.label, measurement.component, measurement.quantity.value, measurement.name)
+    what_of = measurement.label, measurement.component, measurement.quantity.value, measurement.name
+    local = _local(*what_of, findings)
     derived = concepts.derivation(measurement.quantity)
     identifier = _coded(what, local) if derived is None else f"{field(*local)}^{_coded(what)}"
     return (
@@ -210,10 +244,11 @@ def _names(names: tuple[tuple[str, ...], ...]) -> Iterator[tuple[str, ...]]:
             yield form, *(*parts, "", "", "", "", "")[:5]
 
 
-def _local(label: int, component: int, what: str, name: str) -> tuple[str, str, str]:
-    """Our own code and its text: what is meant of which label."""
-    part = f" part {component}" if component else ""
-    return f"{label}.{component}.{what}", f"{name}{part} {what.replace('_', ' ')}", LOCAL
+def _local(label: int, component: int, what: str, name: str, findings: Findings) -> tuple[str, str, str]:
+    """Our own code and its text: what is meant of which label, a lesion under the name that the page gives it."""
+    known = findings.track(label, component) if component else None
+    part = known.identifier if known else f"{name} part {component}" if component else name
+    return f"{label}.{component}.{what}", f"{part} {what.replace('_', ' ')}", LOCAL
 
 
 def _sub_id(label: int, component: int) -> str:

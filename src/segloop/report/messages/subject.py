@@ -14,6 +14,7 @@ from segloop.io.dicom.header import plain_text
 from segloop.io.dicom.refs import SeriesRef
 from segloop.report.concepts import IMAGING_STUDY, Concept
 from segloop.report.dicom.common import identity
+from segloop.report.signature import Signature
 
 
 class ResultStatus(StrEnum):
@@ -25,6 +26,13 @@ class ResultStatus(StrEnum):
     """Signed."""
     CORRECTED = "C"
     """Signed, in place of one that was signed before."""
+
+    @classmethod
+    def of(cls, signature: Signature | None) -> ResultStatus:
+        """The status that a result has by who stands behind it."""
+        if signature is None:
+            return cls.PRELIMINARY
+        return cls.FINAL if signature.corrects is None else cls.CORRECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class Subject:
     def display(self) -> str:
         """The name as people read it: the alphabetic form, else the first there is."""
         parts = next((name for name in self.names if any(name)), ())
-        return " ".join(part for part in (*parts[3:4], *parts[1:3], *parts[:1], *parts[4:]) if part)
+        return displayed(parts)
 
 
 def subject_of(series: SeriesRef) -> Subject:
@@ -122,6 +130,18 @@ def subject_of(series: SeriesRef) -> Subject:
         instances=len(series.files),
         procedure=_procedure(source),
     )
+
+
+def name_parts(name: str) -> tuple[str, str, str, str, str]:
+    """Family, given, middle, prefix and suffix of a DICOM person name's first form that is there."""
+    form = next((one for one in name.split("=") if one.strip("^ ")), "")
+    family, given, middle, prefix, suffix = ([part.strip() for part in form.split("^")] + [""] * 5)[:5]
+    return family, given, middle, prefix, suffix
+
+
+def displayed(parts: tuple[str, ...]) -> str:
+    """A name of five parts as people read it."""
+    return " ".join(part for part in (*parts[3:4], *parts[1:3], *parts[:1], *parts[4:]) if part)
 
 
 def timestamp(moment: str) -> str:
