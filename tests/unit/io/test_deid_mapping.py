@@ -19,8 +19,6 @@ from segloop.io import deid
 from segloop.io.deid import mapping as mapping_of
 from segloop.io.deid.sealed import alone, seal, unseal
 
-pytest.importorskip("cryptography")
-
 KEY, OTHER = b"k" * 32, b"x" * 32
 
 

@@ -17,8 +17,6 @@ from segloop.io import deid, rois
 from segloop.io.dicom import SeriesRef, read_series, scan
 from segloop.report import verify_against_source, write_rtstruct
 
-pytest.importorskip("cryptography")
-
 KEY = b"k" * 32
 NAME = "Wang^XiaoDong=王^小东"
 
