@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
+import mapping_writer
 import service_kit as kit
 from segloop.errors import InputError, PrivacyError
 from segloop.io import deid
@@ -138,21 +139,10 @@ def test_a_kill_while_the_table_is_replaced_leaves_the_old_one(tmp_path: Path, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "table", "table.lock"]
 
 
-def _write(table: Path, number: int, go: multiprocessing.synchronize.Event) -> None:
-    """A process of its own that notes one study in three steps."""
-    mapping = deid.MappingTable(table, KEY)
-    go.wait(30)
-    for slice_ in range(1, 4):
-        before = kit.slice_of(slice_, f"1.2.3.{number}", PatientID=f"P{number}")
-        copy = kit.slice_of(slice_, f"1.2.9.{number}", PatientID=deid.pseudonym(f"P{number}", "", KEY))
-        mapping.note(mapping_of.Original.of(before), copy)
-        mapping.save()
-
-
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     go, table = context.Event(), tmp_path / "table"
-    workers = [context.Process(target=_write, args=(table, number, go)) for number in range(2)]
+    workers = [context.Process(target=mapping_writer.write, args=(table, number, KEY, go)) for number in range(2)]
     for worker in workers:
         worker.start()
     go.set()
