@@ -27,12 +27,12 @@ demo: $(VENV)/.run-stamp ## The whole loop on a phantom study. KEEP=1 stays up; 
 	    $(if $(STUDY),--study "$(STUDY)") $(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/.dev-stamp ## The tests that any machine can run, and a list of what was skipped
-	@$(PY) -m pytest -m "$(QUICK)" -n $(JOBS) --dist loadfile
+	@$(PY) -m pytest -m "$(QUICK)" -n $(JOBS) --dist loadfile --durations 25
 	@echo "Left to make test-all: tests marked long, peer (outside programs) and chaos (killed processes)."
 
 test-all: lint ## After make test: lint, and the long, peer and chaos tests
-	@$(PY) -m pytest -m "long and not peer and not chaos" -n $(JOBS) --dist loadfile --durations 15
-	@$(PY) -m pytest -m "peer or chaos" --durations 15
+	@$(PY) -m pytest -m "(long or peer) and not chaos" -n $(JOBS) --dist loadfile --durations 25
+	@$(PY) -m pytest -m chaos --durations 5
 
 lint: $(VENV)/.dev-stamp ## ruff, mypy, import-linter
 	@$(VENV)/bin/ruff check .

@@ -205,6 +205,7 @@ def the_trail_knows_who_and_the_ledger_does_not(hospital: Hospital, key: str) ->
         assert path.name == "audit.jsonl" or "李".encode() not in content
 
 
+@pytest.mark.long
 def test_a_newer_version_replaces_a_draft_at_once_and_a_signed_result_once_it_is_signed(
     hospital: Hospital, tmp_path: Path
 ) -> None:
@@ -243,6 +244,7 @@ def test_a_newer_version_replaces_a_draft_at_once_and_a_signed_result_once_it_is
     assert len(hospital.notes()) == before + 2
 
 
+@pytest.mark.long
 def test_rejected_images_and_results_are_used_no_more(hospital: Hospital, tmp_path: Path) -> None:
     store = hospital.service.store
     hospital.send(kit.study(tmp_path / "in", 5))
@@ -281,6 +283,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         one.stop()
 
 
+@pytest.mark.long
 def test_a_draft_that_is_still_on_its_way_does_not_follow_the_signed_result(
     tmp_path: Path, start: Callable[..., Service]
 ) -> None:
