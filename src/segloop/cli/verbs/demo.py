@@ -135,9 +135,9 @@ def _loop(
         console.say(f"   warning: {warning}")
     console.say(f"\n5  results in {folder}")
     for kind, name in result["files"].items():
-        console.say(f"   {kind:8} {name}")
+        console.say(f"   {kind:11} {name}")
     console.say(f"   {len(archive.files())} objects received by the archive {archive.aet} in {archive.folder}")
-    console.say(f"   page     {service.page}")
+    console.say(f"   page        {service.page}")
     return {
         "result": result,
         "truth": [{"name": t.name, "component": t.component, "volume_ml": t.ml} for t in truth],
