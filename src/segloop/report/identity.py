@@ -43,7 +43,7 @@ def verify_against_source(paths: Sequence[Path], series: SeriesRef) -> None:
         PrivacyError: `identity.mismatch`, naming file and attributes, never a value.
         InputError: A file cannot be read as DICOM.
     """
-    objects = [(path, _read(path)) for path in paths]
+    objects = [(path, read_header(path)) for path in paths]
     source = identity(series)
     known = _Known(series, [dataset for _, dataset in objects])
     faults = {path.name: sorted(set(_faults(dataset, source, known))) for path, dataset in objects}
@@ -135,7 +135,12 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return plain_text(str(dataset.get(keyword) or "")).strip().rstrip("^=")
 
 
-def _read(path: Path) -> Dataset:
+def read_header(path: Path) -> Dataset:
+    """A DICOM file without its pixels, its texts decoded.
+
+    Raises:
+        InputError: `input.unreadable`: it cannot be read as DICOM.
+    """
     try:
         with quiet():
             dataset = pydicom.dcmread(path, stop_before_pixels=True)

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pydicom
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
 
 from segloop.errors import InputError
 from segloop.io import files
-from segloop.io.dicom.header import plain_text, quiet
+from segloop.io.dicom.header import plain_text
 from segloop.io.dicom.refs import SeriesRef
 from segloop.measure.quantities import Quantity
 from segloop.plan import LabelSpec
@@ -30,6 +28,7 @@ from segloop.report.dicom.source import frame_of_reference
 from segloop.report.findings import Findings
 from segloop.report.follow_up import Track
 from segloop.report.following import follow
+from segloop.report.identity import read_header
 from segloop.report.tracing import Dated
 from segloop.volume import Labels
 
@@ -257,12 +256,9 @@ def _findings(folder: Path) -> Findings:
 
 def _header(path: Path) -> Dataset:
     try:
-        with quiet():
-            dataset = pydicom.dcmread(path, stop_before_pixels=True)
-            dataset.decode()
-            return dataset
-    except (OSError, InvalidDicomError, EOFError, ValueError) as fault:
-        raise _broken(path.parent, f"{path.name} cannot be read as DICOM ({type(fault).__name__})") from None
+        return read_header(path)
+    except InputError as fault:
+        raise _broken(path.parent, fault.message.rstrip(".")) from None
 
 
 def _broken(folder: Path, what: str) -> InputError:

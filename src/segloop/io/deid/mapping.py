@@ -14,6 +14,7 @@ from segloop.errors import InputError, PrivacyError
 from segloop.io.deid.sealed import alone, read_sealed, replace_whole, seal, unseal
 from segloop.io.dicom.header import text
 from segloop.io.dicom.refs import PatientRef, StudyRef
+from segloop.io.dicom.scanning import patient_of, study_of
 from segloop.plan import Frozen
 
 _FEWEST_PER_WRITE = 256
@@ -85,21 +86,8 @@ class Original:
     @classmethod
     def of(cls, dataset: Dataset) -> Original:
         """Read from a data set."""
-        name, ident, issuer, born, sex = (
-            text(dataset, keyword)
-            for keyword in ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
-        )
-        study = StudyRef(
-            uid=text(dataset, "StudyInstanceUID"),
-            id=text(dataset, "StudyID"),
-            date=text(dataset, "StudyDate"),
-            time=text(dataset, "StudyTime"),
-            description=text(dataset, "StudyDescription"),
-            accession_number=text(dataset, "AccessionNumber"),
-            referring_physician=text(dataset, "ReferringPhysicianName"),
-        )
         uids = (text(dataset, k) for k in ("SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"))
-        return cls(PatientRef(name, ident, issuer, born, sex), study, *uids)
+        return cls(patient_of(dataset), study_of(dataset), *uids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,8 +159,8 @@ def _series(headers: list[Header], lost: Sequence[Header], keeper: object, uneve
     first = headers[0].dataset
     return SeriesRef(
         series_uid=text(first, "SeriesInstanceUID"),
-        study=_study(first),
-        patient=_patient(first),
+        study=study_of(first),
+        patient=patient_of(first),
         modality=text(first, "Modality"),
         description=text(first, "SeriesDescription"),
         series_number=number(first, "SeriesNumber"),
@@ -229,7 +229,8 @@ def _is_linkable(headers: Sequence[Header]) -> bool:
     return len({text(header.dataset, "StudyInstanceUID") for header in headers}) == 1
 
 
-def _patient(dataset: Dataset) -> PatientRef:
+def patient_of(dataset: Dataset) -> PatientRef:
+    """The patient that a header states."""
     return PatientRef(
         name=text(dataset, "PatientName"),
         id=text(dataset, "PatientID"),
@@ -239,7 +240,8 @@ def _patient(dataset: Dataset) -> PatientRef:
     )
 
 
-def _study(dataset: Dataset) -> StudyRef:
+def study_of(dataset: Dataset) -> StudyRef:
+    """The study that a header states."""
     return StudyRef(
         uid=text(dataset, "StudyInstanceUID"),
         id=text(dataset, "StudyID"),
