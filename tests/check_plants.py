@@ -277,6 +277,11 @@ def _(root: Path) -> None:
     header(root, image_of(root), affine, None)
 
 
+@plant("absurd_spacing", name="absurd_spacing of ten centimetres")
+def _(root: Path) -> None:
+    respaced(root, (100.0, 100.0, 100.0))
+
+
 @plant("spacing_outlier")
 def _(root: Path) -> None:
     respaced(root, (13.0, 1.5, 1.5))

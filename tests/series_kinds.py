@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
@@ -22,6 +24,7 @@ from results import write_series
 from segloop.io.dicom import SeriesRef, scan
 
 SharedData = Callable[[str], Path]
+Directions = Sequence[Sequence[float]]
 _IMAGE = "1.2.840.10008.5.1.4.1.1."
 _C, _S = float(np.cos(0.4)), float(np.sin(0.4))
 SAGITTAL, CORONAL = ((1, 0, 0), (0, 0, -1), (0, 1, 0)), ((0, 1, 0), (0, 0, -1), (1, 0, 0))
@@ -101,21 +104,24 @@ def _stored(syntax: str) -> Kind:
     def make(folder: Path, _: SharedData) -> Path:
         write_series(folder, shape=(3, 24, 20), modality="CT")
         for path in sorted(folder.iterdir()):
-            dataset = pydicom.dcmread(path)
-            if syntax in (RLELossless, JPEGLSLossless):
-                dataset.compress(syntax, generate_instance_uid=False)
-                dataset.save_as(path)
-                continue
-            if syntax == ExplicitVRBigEndian:
-                dataset.PixelData = dataset.pixel_array.astype(">i2").tobytes()
-            dataset.file_meta.TransferSyntaxUID = syntax
-            buffer = DicomBytesIO()
-            implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
-            pydicom.dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
-            path.write_bytes(buffer.getvalue())
+            _store(pydicom.dcmread(path), path, syntax)
         return folder
 
     return Kind(make)
+
+
+def _store(dataset: Dataset, path: Path, syntax: str) -> None:
+    if syntax in (RLELossless, JPEGLSLossless):
+        dataset.compress(syntax, generate_instance_uid=False)
+        dataset.save_as(path)
+        return
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").astype(">i2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    buffer = DicomBytesIO()
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    pydicom.dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
+    path.write_bytes(buffer.getvalue())
 
 
 def _multiframe(sop_class: str, modality: str) -> Kind:
@@ -127,13 +133,60 @@ def _multiframe(sop_class: str, modality: str) -> Kind:
         slices = [pydicom.dcmread(path) for path in paths]
         for path in paths:
             path.unlink()
-        _enhanced(slices, sop_class, modality).save_as(folder / "frames.dcm")
+        enhanced(slices, sop_class, modality).save_as(folder / "frames.dcm")
         return folder
 
     return Kind(make)
 
 
-def _enhanced(slices: list[Dataset], sop_class: str, modality: str) -> Dataset:
+def write_parts(
+    folder: Path,
+    shares: Sequence[Sequence[int]] = ((5, 0, 3), (8, 1), (2, 7, 4, 6)),
+    *,
+    directions: Directions = OBLIQUE,
+    sop_class: str = "2.1",
+    modality: str = "CT",
+    concatenated: bool = True,
+    syntax: str = ExplicitVRLittleEndian,
+) -> Path:
+    """A series in multi-frame files, each of which holds the slices of one share as its frames, in that order.
+
+    Args:
+        folder: Where to write; the names of the files run against the order of the parts.
+        shares: Which slices each file holds.
+        directions: Of slices, rows and columns.
+        sop_class: The end of an enhanced SOP class.
+        modality: Modality.
+        concatenated: Whether they are parts of one image, or images of their own.
+        syntax: Transfer syntax of the first and every second part.
+    """
+    count = sum(map(len, shares))
+    write_series(folder, shape=(count, 24, 20), directions=directions, modality="CT")
+    paths = sorted(folder.iterdir())
+    slices = [pydicom.dcmread(path) for path in paths]
+    for path in paths:
+        path.unlink()
+    for number, share in enumerate(shares, 1):
+        part = enhanced([copy.deepcopy(slices[z]) for z in share], sop_class, modality)
+        part.SOPInstanceUID = part.file_meta.MediaStorageSOPInstanceUID = f"2.25.77{number}"
+        part.InstanceNumber = number
+        if concatenated:
+            part.ConcatenationUID, part.SOPInstanceUIDOfConcatenationSource = "2.25.771234", "2.25.771235"
+            part.InConcatenationNumber, part.InConcatenationTotalNumber = number, len(shares)
+            part.ConcatenationFrameOffsetNumber = sum(map(len, shares[: number - 1]))
+        _store(part, folder / f"{len(shares) - number:03d}.dcm", syntax if number % 2 else ExplicitVRLittleEndian)
+    return folder
+
+
+def _in_parts(shares: Sequence[Sequence[int]], sop_class: str, modality: str, *, concatenated: bool) -> Kind:
+    def make(folder: Path, _: SharedData) -> Path:
+        return write_parts(folder, shares, sop_class=sop_class, modality=modality, concatenated=concatenated)
+
+    return Kind(make)
+
+
+def enhanced(slices: Sequence[Dataset], sop_class: str, modality: str) -> Dataset:
+    """One multi-frame object of some slices, the first of which it changes."""
     whole = slices[0]
     shared, turn, measures, scale = Dataset(), Dataset(), Dataset(), Dataset()
     turn.ImageOrientationPatient = whole.ImageOrientationPatient
@@ -205,6 +258,10 @@ KINDS: dict[str, Kind] = {
     "enhanced CT": _multiframe("2.1", "CT"),
     "enhanced MR": _shared("dicom-geometry/philips-enhanced-multiframe/dicom"),
     "enhanced PET": _multiframe("130", "PT"),
+    "concatenation, CT": _in_parts(((5, 0, 3), (8, 1), (2, 7, 4, 6)), "2.1", "CT", concatenated=True),
+    "concatenation, MR": _in_parts(((4, 3), (2, 1, 0)), "4.1", "MR", concatenated=True),
+    "concatenation, PET": _in_parts(((0, 1), (2,), (3, 4)), "130", "PT", concatenated=True),
+    "enhanced MR, a file per frame": _in_parts(((2,), (0,), (1,), (4,), (3,)), "4.1", "MR", concatenated=False),
     "oblique": _made(directions=OBLIQUE),
     "oblique, of a scanner": _shared("dicom-geometry/hitachi-oblique/dicom"),
     "sagittal": _made(directions=SAGITTAL),

@@ -32,6 +32,7 @@ from segloop.workflow import objects as write_objects
 
 NAME, PATIENT_ID, ACCESSION = "Zyxplanted^Quillara", "PLANTED-7731", "ACC-PLANTED-55"
 STUDY_UID = "1.2.826.0.1.3680043.8.498.77311"
+GO = "go"
 PLANTED = (b"Zyxplanted", b"Quillara", b"PLANTED-7731", b"ACC-PLANTED-55", STUDY_UID.encode(), b"19631129")
 
 
@@ -222,6 +223,12 @@ def slow(task: StudyTask) -> None:
     """Take two seconds, and leave a mark for each time it was begun."""
     (task.out / f"begun-{time.time_ns()}").touch()
     time.sleep(2.0)
+
+
+def hold(task: StudyTask) -> None:
+    """Wait until a file in the deployment's folder lets jobs go on."""
+    while not (task.out.parent.parent.parent / GO).exists():
+        time.sleep(0.05)
 
 
 def dies_once(task: StudyTask) -> None:

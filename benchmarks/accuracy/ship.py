@@ -1,53 +1,55 @@
-"""Train, cross-validate and ship one model, as one command that resumes.
+"""Cross-validate and ship one model, as one command that resumes.
 
-    python benchmarks/accuracy/ship.py hippocampus-mr ../shared/data/hippocampus --epochs 90 --folds 0 1 2 3 4
+    python benchmarks/accuracy/ship.py hippocampus-mr ../shared/data/hippocampus --epochs 100
         --reference ../shared/data/hippocampus/nnunet-per-case.json   (on one line)
 
-Trains the given folds and then every case, each in `runs/<name>/`, scores the held-out cases through `segloop
-evaluate`, writes `benchmarks/results/<name>.json`, and puts the model of all cases, with the out-of-fold figures on its
-card, into the package. What is done already is not done again. A number of epochs gives the same model on a busy
-machine as on an idle one; a time budget does not.
+`segloop cross-validate` in `runs/<name>/` trains the folds and then every case, and chooses clean-up, temperature and
+the intervals of volumes from what the folds held out. This writes its out-of-fold figures to
+`benchmarks/results/<name>.json`, and puts the model of all cases, with the figures on its card, into the package. A
+number of epochs gives the same model on a busy machine as on an idle one; a time budget does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from harness import RESULTS, ROOT, RUNS, row, segloop, write_result
 
 from segloop.infer import Bundle, reissue
 from segloop.infer.bundle import SHIPPED_BYTES
-from segloop.infer.machine import cpu_model
-from segloop.measure.agreement import bootstrap_interval
-from segloop.train.scores import Scores, paired_difference
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from segloop.train.scores import LabelSummary, PairedDifference, Scores, paired_difference
 
 
 def main() -> None:
     """Do what is not done yet, from the folds to the shipped bundle."""
     options = _options()
-    run = ROOT / "runs" / options.name
-    scores = [_fold(options, run, fold) for fold in options.folds]
-    _train(options, run / "all", "all")
-    summary = _summary(options, scores)
-    path = ROOT / "benchmarks" / "results" / f"{options.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    bundle = Bundle(run / "all" / "bundle")
+    run = RUNS / options.name
+    length = ["--epochs", options.epochs] if options.epochs else ["--time-budget", f"{options.minutes:g}m"]
+    changes = [word for change in options.set for word in ("--set", change)]
+    named = ["--name", options.name, "--model-version", options.version]
+    segloop("cross-validate", options.dataset, "-o", run, *named, *length, *changes, "--resume")
+    bundle = Bundle(run / "bundle")
     if bundle.size_bytes > SHIPPED_BYTES:
         raise SystemExit(f"{bundle.size_bytes} bytes are too many to ship")
+    scores = Scores.model_validate_json((run / "metrics.json").read_bytes())
+    paired = (
+        None
+        if options.reference is None
+        else paired_difference(scores, _reference(options.reference, list(scores.labels)))
+    )
+    _write(options, scores, bundle, paired)
     shipped = reissue(
         bundle,
         ROOT / "src" / "segloop" / "bundles" / options.name,
-        card=_card(bundle.card, summary),
-        metrics={"out_of_fold_mean_dice": summary["mean_dice"]},
+        card=_card(bundle.card, options.name, paired),
+        metrics=bundle.manifest.metrics,
     )
-    print(f"{options.name}: out-of-fold mean Dice {summary['mean_dice']:.4f}, shipped {shipped.digest}")
+    print(f"{options.name}: shipped {shipped.digest}")
 
 
 def _options() -> argparse.Namespace:
@@ -57,127 +59,82 @@ def _options() -> argparse.Namespace:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="time budget of each training")
     length.add_argument("--epochs", type=int, help="length of each training")
-    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--reference", type=Path, help="another method's Dice per case and label")
     parser.add_argument("--version", default="1.0.0")
     parser.add_argument("--set", action="append", default=[], help="change a field of the Plan")
     return parser.parse_args()
 
 
-def _fold(options: argparse.Namespace, run: Path, fold: int) -> Scores:
-    folder = run / f"fold{fold}"
-    _train(options, folder, str(fold))
-    out = folder / "metrics.json"
-    if not out.exists():
-        _segloop("evaluate", folder / "bundle", options.dataset, "--fold", fold, "-o", out)
-    return Scores.model_validate_json(out.read_bytes())
+def _write(options: argparse.Namespace, scores: Scores, bundle: Bundle, paired: PairedDifference | None) -> None:
+    folds = bundle.plan.training.folds
+    length = f"{options.epochs} epochs" if options.epochs else f"{options.minutes:g} min"
+    length_zh = f"{options.epochs} 轮" if options.epochs else f"{options.minutes:g} 分钟"
 
-
-def _train(options: argparse.Namespace, folder: Path, fold: str) -> None:
-    if (folder / "bundle" / "manifest.json").exists():
-        return
-    changes = [word for change in options.set for word in ("--set", change)]
-    length = ["--epochs", options.epochs] if options.epochs else ["--time-budget", f"{options.minutes}m"]
-    arguments = ["--fold", fold, *length, "--model-version", options.version]
-    _segloop("train", options.dataset, "-o", folder, *arguments, "--name", options.name, "--resume", *changes)
-
-
-def _segloop(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "segloop", *map(str, words)], check=True, cwd=ROOT)
-
-
-def _summary(options: argparse.Namespace, scores: list[Scores]) -> dict:
-    cases = [case for one in scores for case in one.cases]
-    labels = {}
-    for value, label in scores[0].labels.items():
-        dice = [case.labels[value].dice for case in cases if case.labels[value].dice is not None]
-        hd95 = [case.labels[value].hd95_mm for case in cases if case.labels[value].hd95_mm is not None]
-        labels[value] = {
-            "name": label.name,
-            "dice": float(np.mean(dice)),
-            "ci95": bootstrap_interval(dice),
-            "hd95_mm": float(np.mean(hd95)),
-        }
-    mean = float(np.mean([label["dice"] for label in labels.values()]))
-    summary = {
-        "name": options.name,
-        "command": " ".join(["python benchmarks/accuracy/ship.py", *map(_shown, sys.argv[1:])]),
-        "machine": cpu_model(),
-        "length_of_each_training": _length(options),
-        "folds": options.folds,
-        "cases": len(cases),
-        "labels": labels,
-        "mean_dice": mean,
-        "per_case": {case.id: {v: label.dice for v, label in case.labels.items()} for case in cases},
-        "rows": [_row(options, label["name"], label["dice"], len(cases)) for label in labels.values()]
-        + [_row(options, "mean", mean, len(cases))],
-    }
-    if options.reference is not None:
-        pooled = scores[0].model_copy(update={"cases": tuple(cases)})
-        difference = paired_difference(pooled, _reference(options.reference))
-        summary["paired_difference_to_nnunet"] = difference.model_dump(mode="json")
-        low, high = difference.ci95
-        summary["rows"].append(
-            {
-                "what": f"{options.name}: mean Dice less nnU-Net's on the same cases (nnU-Net: 1,000 epochs, GPU)",
-                "what_zh": f"{options.name}：同一病例上的平均 Dice 减去 nnU-Net（1000 轮，GPU）",
-                "value": f"{difference.difference:+.4f} ({low:+.4f} to {high:+.4f})",
-            }
+    def line(name: str, summary: LabelSummary) -> dict[str, str]:
+        low, high = summary.dice.ci95 or (np.nan, np.nan)
+        return row(
+            f"{options.name}: Dice {name}, out of fold ({len(scores.cases)} cases, {folds} folds, {length} each)",
+            f"{options.name}：{name} 的 Dice，折外（{len(scores.cases)} 例，{folds} 折，每次训练 {length_zh}）",
+            f"{summary.dice.mean:.4f} ({low:.4f} to {high:.4f})",
         )
-    return summary
 
-
-def _row(options: argparse.Namespace, name: str, dice: float, cases: int) -> dict[str, str]:
-    folds = ", ".join(map(str, options.folds))
-    what = f"{options.name}: Dice {name}, out of fold ({cases} cases, folds {folds}, {_length(options)} each)"
-    length = f"{options.epochs} 轮" if options.epochs else f"{options.minutes:g} 分钟"
-    what_zh = f"{options.name}：{name} 的 Dice，折外（{cases} 例，第 {folds} 折，每次训练 {length}）"
-    return {"what": what, "what_zh": what_zh, "value": f"{dice:.4f}", "bound": "≥ 0.880" if name == "mean" else ""}
-
-
-def _length(options: argparse.Namespace) -> str:
-    return f"{options.epochs} epochs" if options.epochs else f"{options.minutes:g} min"
-
-
-def _reference(path: Path) -> dict[str, float]:
-    document = json.loads(path.read_text("utf-8"))
-    cases = document.get("cases", document)
-    return {case: float(np.mean([dice[k] for k in ("1", "2")])) for case, dice in cases.items()}
-
-
-def _card(card: str, summary: dict) -> str:
-    rows = "\n".join(
-        f"| {label['name']} | {label['dice']:.4f} | {_range(label['ci95'], '.4f')} | {label['hd95_mm']:.2f} |"
-        for label in summary["labels"].values()
+    rows = [line(label.name, label) for label in scores.labels.values()]
+    if paired is not None:
+        low, high = paired.ci95
+        rows.append(
+            row(
+                f"{options.name}: mean Dice {scores.mean_dice:.4f}, less nnU-Net's on the same cases",
+                f"{options.name}：平均 Dice {scores.mean_dice:.4f}，减去 nnU-Net 在同一病例上的值",
+                f"{paired.difference:+.4f} ({low:+.4f} to {high:+.4f})",
+                "≥ -0.003",
+            )
+        )
+    rows += _intervals(options.name, bundle)
+    write_result(
+        options.name,
+        rows,
+        length_of_each_training=length,
+        mean_dice=scores.mean_dice,
+        labels={value: label.model_dump(mode="json") for value, label in scores.labels.items()},
+        paired_difference=None if paired is None else paired.model_dump(mode="json"),
+        intervals=[rule.model_dump(mode="json") for rule in bundle.manifest.intervals],
+        per_case={case.id: {v: label.dice for v, label in case.labels.items()} for case in scores.cases},
     )
-    folds = ", ".join(map(str, summary["folds"]))
-    cases = summary["cases"]
-    text = f"""The shipped weights were trained on every case. The same plan with folds {folds} held out, {cases} cases
-through the production `Segmenter`, weights in half precision,
-{summary["length_of_each_training"]} of training each:
 
-| label | Dice | 95 % interval | HD95 mm |
-|---|---|---|---|
-{rows}
-| mean | {summary["mean_dice"]:.4f} | | |
-"""
-    paired = summary.get("paired_difference_to_nnunet")
-    if paired:
-        text += (
-            f"\nnnU-Net v2 (3d_fullres, 1,000 epochs, GPU) has {paired['reference_mean']:.4f} out of fold on the same "
-            f"cases; paired difference {paired['difference']:+.4f} (95 % interval {_range(paired['ci95'], '+.4f')}).\n"
+
+def _intervals(name: str, bundle: Bundle) -> Sequence[dict[str, str]]:
+    names = bundle.plan.label_names
+    return [
+        row(
+            f"{name}: experts' volumes of {names[rule.label]} inside the measured one's 95 % interval, out of fold",
+            f"{name}：专家勾画的 {names[rule.label]} 体积落在测量值 95% 区间内的比例，折外",
+            f"{rule.coverage:.1%} of {rule.cases}",
+            "90 to 98 %",
         )
-    text += f"\nFrom `benchmarks/results/{summary['name']}.json`, made by `{summary['command']}`.\n"
-    before, _, rest = card.partition("## Metrics\n")
-    return f"{before}## Metrics\n{text}\n## Intended use{rest.partition('## Intended use')[2]}"
+        for rule in bundle.manifest.intervals
+        if rule.coverage is not None
+    ]
 
 
-def _range(bounds: tuple[float, float], form: str) -> str:
-    return f"{bounds[0]:{form}} to {bounds[1]:{form}}"
+def _reference(path: Path, labels: Sequence[str]) -> dict[str, float]:
+    """Mean Dice over the labels, by case."""
+    cases: dict[str, Any] = json.loads(path.read_text("utf-8"))["cases"]
+    return {case: float(np.mean([dice[label] for label in labels])) for case, dice in cases.items()}
 
 
-def _shown(word: str) -> str:
-    return Path(word).as_posix() if not Path(word).is_absolute() else Path(word).name
+def _card(card: str, name: str, paired: PairedDifference | None) -> str:
+    """The card that the cross-validation wrote, with the other method's figure and the file that holds them all."""
+    said = ""
+    if paired is not None:
+        low, high = paired.ci95
+        said = (
+            f"nnU-Net v2 (3d_fullres, 1,000 epochs, GPU) has {paired.reference_mean:.4f} out of fold on the same "
+            f"cases; paired difference {paired.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f}).\n\n"
+        )
+    result = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    said += f"From `benchmarks/results/{name}.json`, made by `{result['command']}`.\n"
+    before, _, rest = card.partition("\n## Intended use")
+    return f"{before}\n{said}\n## Intended use{rest}"
 
 
 if __name__ == "__main__":

@@ -231,20 +231,42 @@ def signature_for(observer: str, organisation: str, moment: datetime, corrects: 
     from pydicom import config
     from pydicom.valuerep import validate_value
 
-    observer, organisation = observer.strip(), organisation.strip()
+    observer, organisation = person_for(observer), organisation.strip()
     try:
-        validate_value("PN", observer, config.RAISE)
         validate_value("LO", organisation, config.RAISE)
-        if not observer.strip("^= ") or "\\" in observer + organisation:
-            raise ValueError(observer)
+        if "\\" in organisation:
+            raise ValueError(organisation)
         return Signature(observer=observer, organisation=organisation, signed_at=moment, corrects=corrects)
     except (ValueError, ValidationError) as fault:
-        raise InputError(
-            "Observer or organisation cannot stand in a DICOM object.",
-            code="usage",
-            expected="Family^Given of at most 64 characters per form, and an organisation of 1 to 64 characters",
-            hint="Write the name as Family^Given=form in ideographs, without backslashes.",
-        ) from fault
+        raise _not_allowed("The organisation") from fault
+
+
+def person_for(observer: str) -> str:
+    """A person's name that can stand in a DICOM object, without spaces around it.
+
+    Raises:
+        InputError: `usage`: DICOM does not allow it.
+    """
+    from pydicom import config
+    from pydicom.valuerep import validate_value
+
+    observer = observer.strip()
+    try:
+        validate_value("PN", observer, config.RAISE)
+        if not observer.strip("^= ") or "\\" in observer:
+            raise ValueError(observer)
+    except ValueError as fault:
+        raise _not_allowed("The observer") from fault
+    return observer
+
+
+def _not_allowed(what: str) -> InputError:
+    return InputError(
+        f"{what} cannot stand in a DICOM object.",
+        code="usage",
+        expected="Family^Given of at most 64 characters per form, and an organisation of 1 to 64 characters",
+        hint="Write the name as Family^Given=form in ideographs, without backslashes.",
+    )
 
 
 def _signing(key: str, signature: Signature, note: str) -> Signing:

@@ -94,6 +94,8 @@ class StudyTask(Asked):
         registry: Folder of the model registry; None knows the shipped models only.
         prior_folders: Where the results lie whose keys are `priors`.
         predecessors: Documents that the result takes the place of.
+        mask_from: Folder of a result whose mask is taken if it was made from the same images by the same model in the
+            same way; else, and with None, the network runs. The mask is the same either way.
         forms: Further forms of the objects, for destinations that want them otherwise; not part of the result's key.
     """
 
@@ -105,6 +107,7 @@ class StudyTask(Asked):
     registry: Path | None = None
     prior_folders: tuple[Path, ...] = ()
     predecessors: tuple[Reference, ...] = ()
+    mask_from: Path | None = None
     forms: tuple[ObjectForm, ...] = ()
 
     @property

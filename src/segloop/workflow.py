@@ -30,6 +30,7 @@ from segloop.io import dicom, files
 from segloop.measure import Measurement, measure_labels, with_intervals
 from segloop.plan import Frozen
 from segloop.registry import Registry
+from segloop.store import READABLE, write_whole
 from segloop.study import (
     InferenceRecord,
     RefusedSeries,
@@ -125,7 +126,9 @@ def select(task: StudyTask) -> None:
 
 def infer(task: StudyTask) -> None:
     """Read the voxels and find the labels; nothing in this step knows whose they are."""
-    with _chosen(task) as (_, series):
+    with _chosen(task) as (selection, series):
+        if _takes_mask(task, selection, series):
+            return
         started = time.perf_counter()
         volume = dicom.read_series(series, Registry(task.registry).load(task.model).plan.reading)
         read = time.perf_counter() - started
@@ -221,6 +224,24 @@ STEPS: tuple[Step, ...] = (
 """The walk. Delivery to each destination follows in the service, one durable step per destination."""
 
 
+def _takes_mask(task: StudyTask, selection: SelectionRecord, series: dicom.SeriesRef) -> bool:
+    """Take the mask of another result, if that is what the network would find again; returns whether it was taken."""
+    if task.mask_from is None or task.explain is not None or not (task.mask_from / "inference.json").exists():
+        return False
+    theirs = read_record(SelectionRecord, task.mask_from / "selection.json")
+    record = read_record(InferenceRecord, task.mask_from / "inference.json")
+    beside = {"priors": (), "revision": ""}
+    same = (
+        theirs.asked.model_copy(update=beside) == task.asked.model_copy(update=beside)
+        and study_key(dicom.digests(series), selection.bundle_digest, theirs.asked.settings_digest) == theirs.key
+        and file_digest(task.mask_from / LABELS) == record.labels_digest
+    )
+    if same:
+        write_whole((task.mask_from / LABELS).read_bytes(), task.out / LABELS, READABLE)
+        write_record(record, task.out / "inference.json")
+    return same
+
+
 def _explain(task: StudyTask, segmenter: Segmenter, volume: Volume, labels: Labels) -> tuple[str, ...]:
     """Write the Seg-Grad-CAM that the task asks for; returns the warning where there is nothing to explain."""
     (task.out / HEAT).unlink(missing_ok=True)
@@ -270,7 +291,7 @@ def _require_priors(task: StudyTask) -> None:
     if sorted(report.prior_key(folder) for folder in task.prior_folders) != sorted(task.priors):
         raise InputError(
             "The earlier results are not those that the study was to be set beside.",
-            code="input.changed",
+            code="input.prior",
             hint="Run the study again from its first step.",
         )
 

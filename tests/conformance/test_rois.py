@@ -124,11 +124,17 @@ def test_overlapping_segments_of_highdicom_are_refused_and_can_be_had_one_by_one
     assert [part.names for part in read_parts(file)] == [{1: "first segment"}, {2: "second segment"}]
 
 
-def test_a_segmentation_of_another_patient_space_is_refused(shared_data: SharedData) -> None:
+def test_a_segmentation_of_another_patient_or_patient_space_is_refused(shared_data: SharedData, tmp_path: Path) -> None:
     folder = shared_data("dicom-seg-sr/highdicom")
     (series,) = scan(folder / "ct_image.dcm")
     with pytest.raises(InputError) as refused:
         read_segmentation(folder / "seg_image_ct_binary.dcm", series)
+    assert refused.value.code == "input.two_patients"
+    dataset = pydicom.dcmread(folder / "seg_image_ct_binary.dcm")
+    dataset.PatientID = series.patient.id
+    dataset.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError) as refused:
+        read_segmentation(tmp_path / "seg.dcm", series)
     assert refused.value.code == "geometry.frame_of_reference"
 
 

@@ -17,6 +17,7 @@ from segloop.errors import InputError, PrivacyError
 from segloop.io.dicom import opened, read_rejection, read_series, scan, scan_files
 from segloop.io.dicom.own import is_own_object
 from segloop.report import (
+    Observer,
     Reference,
     Signature,
     derive_uid,
@@ -35,6 +36,7 @@ SIGNATURE = Signature(
     organisation="Department of Radiology",
     signed_at=datetime(2026, 11, 22, 17, 5, 9, tzinfo=timezone(timedelta(hours=8))),
 )
+OBSERVER = Observer(name="Li^Wei=李^伟")
 GRIDS = {
     "axial": ((0, 0, 1), (0, 1, 0), (1, 0, 0)),
     "sagittal": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
@@ -58,7 +60,8 @@ def _in_sequence(folder: Path, part: bool = False) -> tuple[Made, Made]:
     images = key_images(made.volume, made.labels, made.findings.labels)
     uid = derive_uid("key", "key objects")
     write_key_objects(images, series, made.findings, _references(made), uid, made.folder / "keys.dcm")
-    write_rejection(earlier, series, made.findings, derive_uid("key", "rejection"), made.folder / "rejection.dcm")
+    path = made.folder / "rejection.dcm"
+    write_rejection(earlier, series, made.findings, derive_uid("key", "rejection"), path, observer=OBSERVER)
     return draft, made
 
 
@@ -268,6 +271,23 @@ def test_an_unsafe_result_is_withdrawn_for_patient_safety(made: Made, draft: Mad
     assert note.code == "113037"
 
 
+def test_a_note_names_the_person_who_withdraws_and_not_who_signed(made: Made, draft: Made, tmp_path: Path) -> None:
+    path = tmp_path / "note.dcm"
+    told = []
+    for person in (None, Observer(name="Li^Wei"), Observer(name="Li^Wei", organisation="Children's Hospital")):
+        write_rejection(_references(draft), made.series, made.findings, "2.25.9", path, observer=person)
+        items = [i for i in pydicom.dcmread(path).ContentSequence if i.RelationshipType == "HAS OBS CONTEXT"]
+        kinds = [i.ConceptCodeSequence[0].CodeMeaning for i in items if i.ValueType == "CODE"]
+        organisations = [i.TextValue for i in items if i.ConceptNameCodeSequence[0].CodeValue == "121009"]
+        told.append((kinds, [str(i.PersonName) for i in items if i.ValueType == "PNAME"], organisations))
+    assert made.findings.signature is not None
+    assert told == [
+        (["Device"], [], []),
+        (["Person", "Device"], ["Li^Wei"], []),
+        (["Person", "Device"], ["Li^Wei"], ["Children's Hospital"]),
+    ]
+
+
 @pytest.mark.parametrize("kind", ["image", "study", "nothing"])
 def test_only_earlier_results_of_the_study_can_be_withdrawn(made: Made, draft: Made, tmp_path: Path, kind: str) -> None:
     first = _references(draft)[0]
@@ -320,5 +340,6 @@ def test_what_is_no_rejection_note_is_none_and_what_is_no_dicom_is_refused(made:
 
 def test_equal_input_gives_equal_bytes(made: Made, tmp_path: Path) -> None:
     draft = _references(Made(made.series, made.volume, made.labels, made.findings, made.folder.parent / "draft"))
-    write_rejection(draft, made.series, made.findings, derive_uid("key", "rejection"), tmp_path / "rejection.dcm")
+    path = tmp_path / "rejection.dcm"
+    write_rejection(draft, made.series, made.findings, derive_uid("key", "rejection"), path, observer=OBSERVER)
     assert (tmp_path / "rejection.dcm").read_bytes() == (made.folder / "rejection.dcm").read_bytes()

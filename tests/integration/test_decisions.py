@@ -22,6 +22,7 @@ from segloop.service.running import Service
 from segloop.store import DecisionState, DeliveryState, JobRecord, JobState, Standing
 
 WHO = "Li^Wei=李^伟"
+REJECTS = "Wang^Fang=王^芳"
 HEADER = {"X-Segloop": "test"}
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 
@@ -146,7 +147,8 @@ def test_signed_corrected_and_rejected(hospital: Hospital, tmp_path: Path, capsy
     assert [one["standing"] for one in json.loads(capsys.readouterr().out)["jobs"]] == ["corrected"]
     assert main(["jobs", "reject", key, "--observer", WHO, "--config", str(config)]) == 2
     assert "--reason" in capsys.readouterr().err
-    assert hospital.ask(key, "reject", observer=WHO, reason="The left side is the right one.") == 202
+    assert hospital.ask(key, "reject", observer="Wang\\Fang", reason="No name that DICOM allows.") == 422
+    assert hospital.ask(key, "reject", observer=REJECTS, reason="The left side is the right one.") == 202
     hospital.carried_out(key, 3)
     nothing_is_left_in_use(hospital, key)
     the_trail_knows_who_and_the_ledger_does_not(hospital, key)
@@ -185,6 +187,9 @@ def nothing_is_left_in_use(hospital: Hospital, key: str) -> None:
     assert store.standing(key) == Standing.REJECTED
     withdrawn = set().union(*(one.sop_instance_uids for one in hospital.notes()))
     assert withdrawn == set(hospital.objects()) - {one.sop_instance_uid for one in hospital.notes()}
+    rejected = {one.sop_instance_uid for one in hospital.notes() if one.code == "113037"}
+    people = [i for uid in rejected for i in hospital.objects()[uid].ContentSequence if i.ValueType == "PNAME"]
+    assert {str(one.PersonName) for one in people} == {REJECTS}, "who rejects, and not who signed before"
     last = parse(hospital.his.received[-1])
     assert {one.get(11) for one in last.all("OBX")} == {"W"}
     assert len({parse(one).control_id for one in hospital.his.received}) == 4
@@ -197,12 +202,12 @@ def nothing_is_left_in_use(hospital: Hospital, key: str) -> None:
 def the_trail_knows_who_and_the_ledger_does_not(hospital: Hospital, key: str) -> None:
     signed = [(one.actor, one.detail["job"]) for one in hospital.events("result.signed")]
     assert signed == [(WHO, key)] * 2
-    assert [one.actor for one in hospital.events("result.rejected")] == [WHO]
+    assert [one.actor for one in hospital.events("result.rejected")] == [REJECTS]
     hospital.service.stop()
     for path in [*hospital.settings.data_dir.glob("*.sqlite*"), hospital.settings.data_dir / "audit.jsonl"]:
         content = path.read_bytes()
         assert not [planted for planted in (*kit.PLANTED, b"left side", b"Once more") if planted in content]
-        assert path.name == "audit.jsonl" or "李".encode() not in content
+        assert path.name == "audit.jsonl" or not [one for one in "李王" if one.encode() in content]
 
 
 @pytest.mark.long

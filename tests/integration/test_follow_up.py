@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from math import log
 from pathlib import Path
@@ -17,6 +18,7 @@ from segloop.io import files
 from segloop.measure import Quantity, Verdict
 from segloop.phantom import Phantom, Scan, Visit, generate, write_study
 from segloop.report import Findings, prior_key
+from segloop.signing import folder_of, sign
 from segloop.study import InferenceRecord, StudyTask, file_digest, read_record, write_record
 from segloop.workflow import LABELS, findings, objects, select
 
@@ -102,6 +104,25 @@ def test_lesions_have_the_same_tracking_uid_at_both_dates_in_the_objects_themsel
     assert sorted(tracked[0]) == ["lesion", *(f"lesion {n}" for n in range(1, LESIONS + 1)), "liver"]
 
 
+def test_lesions_keep_their_tracking_uids_when_a_result_is_signed_and_when_it_is_corrected(results, tmp_path) -> None:
+    root, _, _ = results
+    out = tmp_path / "out"
+    shutil.copytree(root / "later" / "out", out)
+    for note in ("", "Corrected."):
+        sign(root / "later" / "study", out, "Li^Wei", "H", note)
+    folders = [folder_of(out, edition) for edition in range(3)]
+    reports = [pydicom.dcmread(folder / "sr.dcm") for folder in folders]
+    assert len({report.SOPInstanceUID for report in reports}) == 3
+    tracked = [_tracked(report) for report in reports]
+    assert len(set(tracked[0].values())) == LESIONS + 2
+    assert tracked[0] == tracked[1] == tracked[2]
+    segments = [pydicom.dcmread(folder / "seg.dcm").SegmentSequence for folder in folders]
+    named = [{one.TrackingID: one.TrackingUID for one in several} for several in segments]
+    assert named[0] == named[1] == named[2]
+    assert named[0].items() <= tracked[0].items()
+    assert len({prior_key(folder) for folder in folders}) == 3
+
+
 def test_another_patients_prior_is_not_used_and_a_folder_without_one_is_an_error(results, tmp_path, capsys) -> None:
     root, _, _ = results
     stranger = generate(SEED + 1, LESIONS, SCAN, visit=Visit(DAYS))
@@ -153,7 +174,7 @@ def test_a_prior_that_changes_while_the_study_is_processed_stops_it(results, tmp
         (tmp_path / name).write_bytes((root / "later" / "out" / name).read_bytes())
     with pytest.raises(InputError) as caught:
         findings(task)
-    assert caught.value.code == "input.changed"
+    assert caught.value.code == "input.prior"
 
 
 def test_the_key_depends_on_the_priors_and_on_nothing_where_there_are_none(results) -> None:

@@ -1,3 +1,4 @@
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -194,3 +195,34 @@ def test_what_a_destination_was_told_not_to_use_is_no_longer_held(store: Store) 
     assert store.holdings("k") == (held[1],)
     store.drop_holding(held[1])
     assert store.holdings("k") == ()
+
+
+def test_a_ledger_of_an_earlier_version_learns_whose_jobs_are_whose(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as old:
+        old.execute(
+            "CREATE TABLE jobs (key TEXT PRIMARY KEY, study TEXT, version TEXT, number INTEGER, model TEXT, "
+            "state TEXT, step TEXT, code TEXT, created TEXT, updated TEXT)"
+        )
+        old.execute("INSERT INTO jobs VALUES ('k', 's', 'v', 1, 'm', 'done', '', '', '2026', '2026')")
+    for _ in range(2):
+        migrated = Store(path)
+        assert [(one.key, one.patient) for one in migrated.jobs()] == [("k", None)]
+        migrated.close()
+    migrated = Store(path)
+    assert [one.key for one in migrated.jobs_without_patient()] == ["k"]
+    migrated.add_job(job("new").model_copy(update={"patient": "p"}))
+    migrated.set_patient("k", "")
+    assert migrated.jobs_without_patient() == ()
+    assert [one.key for one in migrated.jobs_of_patient("p")] == ["new"]
+    assert migrated.jobs_of_patient("") == (), "who is not known is nobody's namesake"
+    migrated.close()
+
+
+def test_a_patients_token_needs_the_key_and_something_stated(tmp_path: Path) -> None:
+    tokens, others = Tokens.load(tmp_path / "a"), Tokens.load(tmp_path / "b")
+    stated = ("HOSPITAL", "PID-1", "19700102", "F")
+    assert tokens.patient(stated) == tokens.patient(stated) != others.patient(stated)
+    assert tokens.patient(stated) != tokens.patient(("HOSPITAL", "PID-1", "19700102", "M"))
+    assert tokens.patient(()) == ""
+    assert tokens.patient(stated) != tokens.token("patient", *stated)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -50,6 +52,13 @@ def setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed, not {text!r}")
+    return int(text)
+
+
 def fold(text: str) -> int | None:
     """A fold's number, or None for `all`."""
     if text == "all":
@@ -57,6 +66,26 @@ def fold(text: str) -> int | None:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"`all` or the number of a fold is needed, not {text!r}")
     return int(text)
+
+
+def output_folder(text: str) -> Path:
+    """A folder that can be written, or made: said before any work is done for it."""
+    path = Path(text)
+    place = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be a folder: {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {place} is read-only")
+    return path
+
+
+def output_file(text: str) -> Path:
+    """A file that can be written: said before any work is done for it."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; the name of a file is needed")
+    output_folder(str(path.parent))
+    return path
 
 
 def peer(text: str) -> tuple[str, str, int]:

@@ -28,6 +28,7 @@ PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """Suffixes of 2-D images without patient geometry: one pixel counts as 1 mm."""
 
 _WHITE = 255
+_LOSSY = (".jpg", ".jpeg")
 _FOREGROUND = "foreground"
 
 
@@ -214,7 +215,7 @@ def split(
             code="usage",
             found=len(groups),
             expected=f"at least 2 folds and at least {max(folds, 2)} patients",
-            hint="Ask for fewer folds, or add cases.",
+            hint="Ask for fewer folds, or add cases." if folds > 1 else "Ask for at least two folds.",
         )
     order = np.arange(len(groups))
     np.random.RandomState(seed).shuffle(order)
@@ -233,8 +234,25 @@ def _values(path: Path) -> set[int]:
 
 
 def _names_in_masks(cases: Sequence[Case]) -> tuple[dict[int, str], bool]:
-    """Label names where nobody gave any: `foreground` for one label, else `label N`; and whether 255 means 1."""
-    values = set().union(*(_values(case.label) for case in cases)) - {0}
+    """Label names where nobody gave any: `foreground` for one label, else `label N`; and whether 255 means 1.
+
+    Raises:
+        InputError: `labels.mismatch` for a mask in JPEG with more than black and white, which would make a label of
+            every grey that compression left.
+    """
+    values: set[int] = set()
+    for case in cases:
+        found = _values(case.label) - {0}
+        if case.label.suffix.lower() in _LOSSY and not found <= {_WHITE}:
+            raise InputError(
+                f"Case {case.id}: the mask {case.label.name} is a JPEG whose values compression has changed; it holds "
+                f"{len(found)} numbers besides 0.",
+                code="labels.mismatch",
+                found=sorted(found)[:10],
+                expected="0 and 255, or another format",
+                hint="Export the masks again as PNG or TIFF.",
+            )
+        values |= found
     if values <= {_WHITE} or values <= {1}:
         return {1: _FOREGROUND}, _WHITE in values
     return {value: f"label {value}" for value in sorted(values)}, False

@@ -2,11 +2,12 @@
 
 Images are decoded and prepared once, by the same `Chain` that inference uses, and kept as one flat array. A batch
 then is a few gathers from it: choosing cases, places and transforms happens in the graph, so no Python and no lock
-stands in the way of the training step.
+stands in the way of the training step. XLA compiles that graph for the processor when the first batch is made.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,7 @@ from segloop.plan import IGNORED, Plan, Size
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_AHEAD = 2
+_AHEAD, _MOST_AT_ONCE = 2, 8
 _Arrays = TypeVar("_Arrays", Pool, Places)
 
 
@@ -96,18 +97,16 @@ def training_feed(
         Image (b, z, y, x, c) float32 and a tuple of `copies` times labels (b, z, y, x) uint8; no z in 2-D.
     """
     import tensorflow as tf
+    from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_dynamic_slice
 
     memory = Memory.of(examples, plan)
     pool, places = _on_cpu(tf, memory.pool), _on_cpu(tf, memory.places)
-
-    def read(stored: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        # Nine of these make most of a patch's time; single values are read fastest by the second kernel.
-        return tf.gather(stored, index) if len(stored.shape) > 1 else tf.gather_nd(stored, index[..., None])
-
-    pool = replace(pool, read=read)
+    # TensorFlow's own slice would be compiled anew for every place.
+    pool = replace(pool, read=tf.gather, cut=xla_dynamic_slice)
     patches = Patches(plan, seed, len(examples), share, apart=True)
 
-    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    # By itself each operation would be one more pass over the patch, or a call for a handful of numbers.
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def batch(number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
         image, labels = patches(number, pool, places)
         return image, (labels,) * copies
@@ -115,7 +114,9 @@ def training_feed(
     numbers = tf.data.Dataset.counter(start=start)
     options = tf.data.Options()
     options.deterministic = True
-    return numbers.map(batch, num_parallel_calls=_AHEAD).prefetch(_AHEAD).with_options(options)
+    # One program makes its batch's patches one after the other, so many cores need several batches in the making.
+    at_once = max(_AHEAD, min(_MOST_AT_ONCE, os.cpu_count() or 1))
+    return numbers.map(batch, num_parallel_calls=at_once).prefetch(_AHEAD).with_options(options)
 
 
 def validation_feed(examples: Sequence[Example], plan: Plan) -> list[tuple[np.ndarray, np.ndarray]]:

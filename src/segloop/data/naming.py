@@ -66,6 +66,9 @@ def naming(document: Mapping[str, Any], root: Path) -> Naming:
     if any(ignore in numbers for _, numbers in entries):
         _refuse(root, f"{ignore} is to be ignored and is a label as well", ignore, _EXPECTED)
     if all(len(numbers) == 1 for _, numbers in entries):
+        shared = [name for name, numbers in entries if sum(numbers == other for _, other in entries) > 1]
+        if shared:
+            _refuse(root, "several names have one number", shared, _EXPECTED)
         return Naming(dict(sorted((numbers[0], name) for name, numbers in entries)), ignore)
     regions = _regions(entries, document.get("regions_class_order"), root)
     return Naming(_named_by(regions), ignore, regions)

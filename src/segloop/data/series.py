@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def find_cases(root: Path, stated: Mapping[int, str]) -> Cases:
     Args:
         root: The folder.
         stated: Number and name of the labels to read, where the dataset states them; else every name that occurs is a
-            label, numbered in alphabetical order.
+            label and keeps its number where all files agree on it, or they are numbered in alphabetical order.
 
     Raises:
         InputError: `labels.ambiguous` when several segmentations refer to one series, listing them all;
@@ -88,8 +88,7 @@ def find_cases(root: Path, stated: Mapping[int, str]) -> Cases:
             )
         of_series[series.series_uid].append((roi, series))
     _refuse_several(of_series, root)
-    names = {name for pairs in of_series.values() for roi, _ in pairs for _, name in roi.names}
-    labels = dict(stated) or dict(enumerate(sorted(names), 1))
+    labels = dict(stated) or _numbered(roi for pairs in of_series.values() for roi, _ in pairs)
     pairs = {case_id(uid): pair for uid, (pair,) in of_series.items()}
     first: dict[tuple[str, str], str] = {}
     cases = []
@@ -110,6 +109,18 @@ def find_cases(root: Path, stated: Mapping[int, str]) -> Cases:
         cases.append(Case(case, slices[:1], roi.path, group, slices=slices))
     modalities = {series.modality for _, series in pairs.values()}
     return Cases(tuple(cases), labels, modalities.pop() if len(modalities) == 1 else "")
+
+
+def _numbered(drawn: Iterable[rois.RoiFile]) -> dict[int, str]:
+    """Number and name of every label that occurs, by rising number."""
+    numbers: defaultdict[str, set[int]] = defaultdict(set)
+    for roi in drawn:
+        for number, name in roi.names:
+            numbers[name].add(number)
+    agreed = {next(iter(found)): name for name, found in numbers.items() if len(found) == 1}
+    if len(agreed) == len(numbers) and all(number > 0 for number in agreed):
+        return dict(sorted(agreed.items()))
+    return dict(enumerate(sorted(numbers), 1))
 
 
 def case_id(series_uid: str) -> str:

@@ -98,7 +98,13 @@ class Explainer:
         """
         output = self._output(label)
         if stage not in self.stages:
-            raise InputError(f"There is no stage {stage!r}.", code="usage", found=stage, expected=list(self.stages))
+            raise InputError(
+                f"There is no stage {stage!r}.",
+                code="usage",
+                found=stage,
+                expected=list(self.stages),
+                hint=f"The stages of this network are {', '.join(self.stages)}.",
+            )
         chain = Chain(self.plan)
         chain.require_applicable(volume)
         prepared = prepared_for(self.bundle, volume)

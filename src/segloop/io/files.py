@@ -1,4 +1,4 @@
-"""NIfTI, NRRD, MetaImage, PNG, JPEG and TIFF to `Volume` and back, chosen by the file's suffix.
+"""NIfTI, NRRD, MetaImage, PNG, JPEG, BMP and TIFF to `Volume` and back, chosen by the file's suffix.
 
 | suffix | read | written | geometry |
 |---|---|---|---|
@@ -6,7 +6,7 @@
 | .nrrd .mha | yes | yes | LPS in the file as here |
 | .mhd .nhdr | yes | no | as above |
 | .png .tif .tiff | yes | yes | none: 1 mm, identity; the pages of a TIFF are slices |
-| .jpg .jpeg | yes | no | none: 1 mm, identity |
+| .jpg .jpeg .bmp | yes | no | none: 1 mm, identity |
 
 What a file says is kept: whole numbers stay whole, and a file that does not say how it lies in the patient is refused
 where that matters (NIfTI and NRRD) instead of guessed. A damaged file is an `InputError` that names it.
@@ -40,6 +40,7 @@ _READERS: dict[str, Callable[[Path], Volume]] = {
     ".png": raster.read,
     ".jpg": raster.read,
     ".jpeg": raster.read,
+    ".bmp": raster.read,
     ".tif": raster.read_tiff,
     ".tiff": raster.read_tiff,
 }
@@ -110,7 +111,7 @@ def read_labels(path: Path, names: Mapping[int, str]) -> Labels:
         InputError: As `read`; `labels.mismatch` when values are not whole, negative or above 65535, or when the file
             holds colours or several channels.
     """
-    image = _guarded(path, raster.read_indices) if _suffix(path) == ".png" and path.is_file() else read(path)
+    image = _guarded(path, raster.read_indices) if _suffix(path) in (".png", ".bmp") and path.is_file() else read(path)
     return Labels(_whole(_single(image.array, path), path), image.geometry, names)
 
 

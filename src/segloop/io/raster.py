@@ -1,4 +1,4 @@
-"""Pictures without patient space (1 mm, identity): PNG and JPEG through Pillow, TIFF through tifffile."""
+"""Pictures without patient space (1 mm, identity): PNG, JPEG and BMP through Pillow, TIFF through tifffile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TIFF_AXES = {
 
 
 def read(path: Path) -> Volume:
-    """A PNG or JPEG picture: grey 8 and 16 bit, RGB 8 and 16 bit, black and white (0 and 1), palette (as RGB).
+    """A PNG, JPEG or BMP picture: grey 8 and 16 bit, RGB 8 and 16 bit, black and white (0 and 1), palette (as RGB).
 
     The orientation tag of a photograph is not applied, because masks drawn on the pixels do not carry it.
     """

@@ -20,8 +20,8 @@ from segloop.report.following import follow
 from segloop.report.identity import verify_against_source
 from segloop.report.overlay import KeyImage, key_images, render_overlay
 from segloop.report.pdf import person_name, render_pdf
-from segloop.report.prior import prior_key, read_priors, with_priors
-from segloop.report.signature import Reference, Signature
+from segloop.report.prior import Whose, prior_key, read_priors, whose_image, whose_result, whose_series, with_priors
+from segloop.report.signature import Observer, Reference, Signature
 from segloop.report.tracing import Dated
 from segloop.report.writing import write_all
 
@@ -35,9 +35,11 @@ __all__ = [
     "Group",
     "KeyImage",
     "ModelStamp",
+    "Observer",
     "Reference",
     "Signature",
     "Track",
+    "Whose",
     "collect",
     "derive_uid",
     "follow",
@@ -50,6 +52,9 @@ __all__ = [
     "render_pdf",
     "verify_against_source",
     "verify_content",
+    "whose_image",
+    "whose_result",
+    "whose_series",
     "with_priors",
     "write_all",
     "write_capture",

@@ -94,8 +94,8 @@ def _head(known: FollowUp, index: int, words: Words) -> Cell:
     if index == len(known.priors):
         return Cell(words.unknown if known.study_date is None else str(known.study_date), words.this_result)
     prior = known.priors[index]
-    title = f"{prior.model} {prior.version}"
-    return Cell(str(prior.study_date), title if prior.comparable else f"{title} · {words.not_comparable}")
+    told = [f"{prior.model} {prior.version}", dict(words.states)[prior.state]]
+    return Cell(str(prior.study_date), words.comma.join(told if prior.comparable else [*told, words.not_comparable]))
 
 
 def _structure(

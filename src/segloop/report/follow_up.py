@@ -16,6 +16,9 @@ from segloop.measure.quantities import Measurement, Quantity
 from segloop.measure.recist import Response
 from segloop.plan import Frozen
 
+State = Literal["draft", "signed", "corrected"]
+"""Who stood behind an earlier result when it was compared with: nobody yet, or a person, once or again."""
+
 
 class Track(Frozen):
     """Under which name a label or one of its parts is known at every date.
@@ -42,6 +45,7 @@ class Prior(Frozen):
         model: Name of its model.
         version: Version of its model.
         comparable: Whether the very same model measured it. Values of another one are shown, and not compared.
+        state: Who stood behind it.
         measurements: Of the labels that both results have, under the numbers of the later one.
     """
 
@@ -50,6 +54,7 @@ class Prior(Frozen):
     model: str
     version: str
     comparable: bool
+    state: State = "draft"
     measurements: tuple[Measurement, ...]
 
     def value(self, label: int, component: int, quantity: Quantity) -> Measurement | None:

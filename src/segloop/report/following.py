@@ -54,6 +54,7 @@ def _prior(dated: Dated, comparable: bool) -> Prior:
         model=dated.model.name,
         version=dated.model.version,
         comparable=comparable,
+        state=dated.state,
         measurements=dated.measurements,
     )
 

@@ -6,8 +6,10 @@ compared here, and none of them leaves it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +28,10 @@ from segloop.report.concepts import quantity_concept
 from segloop.report.dicom.common import identity
 from segloop.report.dicom.source import frame_of_reference
 from segloop.report.findings import Findings
-from segloop.report.follow_up import Track
+from segloop.report.follow_up import State, Track
 from segloop.report.following import follow
 from segloop.report.identity import read_header
+from segloop.report.signature import Signature
 from segloop.report.tracing import Dated
 from segloop.volume import Labels
 
@@ -39,16 +42,44 @@ OTHER_PATIENT, PATIENT_UNKNOWN = "prior_other_patient", "prior_patient_unknown"
 NOT_EARLIER, OTHER_LABELS, NOT_PLACED = "prior_not_earlier", "prior_other_labels", "prior_not_placed"
 """Warnings: why an earlier result was not used, or its lesions not followed."""
 
+CODE = "input.prior"
+"""Error code of an earlier result that is not there any more, or whose files do not belong together."""
+
 _RESULT, _FINDINGS, _LABELS, _SR, _SEG = "result.json", "findings.json", "labels.nii.gz", "sr.dcm", "seg.dcm"
 
 
 class _Stated(BaseModel):
-    """As much of `result.json` as tells which result it is."""
+    """As much of `result.json` as tells which result it is, and who stands behind it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     key: str
     study_uid: str
+    signature: Signature | None = None
+
+    @property
+    def state(self) -> State:
+        """A draft, signed, or signed again."""
+        if self.signature is None:
+            return "draft"
+        return "signed" if self.signature.corrects is None else "corrected"
+
+    def mask(self, folder: Path) -> Path:
+        """Where the mask is: a signed form stands below its draft, whose mask it shares."""
+        return (folder if self.signature is None else folder.parent.parent) / _LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Patient and date of a study, to look for earlier results by.
+
+    Attributes:
+        patient: Values of `SAME_PATIENT`; empty unless all are stated. Hidden from `repr`, as all identity.
+        study_date: None where there is none.
+    """
+
+    patient: tuple[str, ...] = field(repr=False)
+    study_date: date | None = field(repr=False)
 
 
 class Priors(NamedTuple):
@@ -59,24 +90,50 @@ class Priors(NamedTuple):
 
 
 def prior_key(folder: Path) -> str:
-    """The study key of the result in a folder.
+    """What tells the result in a folder from every other: a draft's study key, or what follows from it and a signature.
 
     Raises:
-        InputError: The folder holds no finished result.
+        InputError: `input.prior`: the folder holds no finished result.
     """
-    return _stated(folder).key
+    stated = _stated(folder)
+    if stated.signature is None:
+        return stated.key
+    return hashlib.sha256(f"{stated.key}\n{stated.signature.model_dump_json()}".encode()).hexdigest()
+
+
+def whose_series(series: SeriesRef) -> Whose:
+    """Whose a series is, and of which date."""
+    return _whose(identity(series))
+
+
+def whose_result(folder: Path) -> Whose:
+    """Whose the result in a folder is, and of which date, as its structured report says.
+
+    Raises:
+        InputError: `input.prior`: the folder holds no finished result.
+    """
+    return _whose(_header(folder / _SR))
+
+
+def whose_image(path: Path) -> Whose:
+    """Whose a DICOM file is, and of which date.
+
+    Raises:
+        InputError: `input.unreadable`.
+    """
+    return _whose(read_header(path))
 
 
 def read_priors(folders: Sequence[Path], series: SeriesRef, specs: Sequence[LabelSpec]) -> Priors:
     """Those of the results in `folders` that are of the same patient, of an earlier date, and of labels known here.
 
     Args:
-        folders: As `segloop run` leaves them.
+        folders: As `segloop run` leaves them, or folders of signed forms below those.
         series: The series of the result that they are to stand beside.
         specs: Its labels. The earlier ones' numbers are changed to theirs; labels are the same when name and code are.
 
     Raises:
-        InputError: A folder holds no finished result, or its files do not belong together.
+        InputError: `input.prior`: a folder holds no finished result, or its files do not belong together.
     """
     here = identity(series)
     usable: dict[str, Dated] = {}
@@ -159,7 +216,10 @@ def _dated(folder: Path, stated: _Stated, report: Dataset, specs: Sequence[Label
     }
     if not alike:
         return None
-    labels = files.read_labels(folder / _LABELS, {spec.value: spec.name for spec in findings.labels})
+    try:
+        labels = files.read_labels(stated.mask(folder), {spec.value: spec.name for spec in findings.labels})
+    except InputError as fault:
+        raise _broken(folder, fault.message.rstrip(".")) from None
     _require_one_result(folder, findings, labels, report)
     present = findings.present
     table = np.zeros(max((*present, 0)) + 1, np.min_scalar_type(max(alike.values())))
@@ -181,6 +241,7 @@ def _dated(folder: Path, stated: _Stated, report: Dataset, specs: Sequence[Label
             for track in _tracks(findings, report)
             if track.label in alike
         ),
+        state=stated.state,
     )
 
 
@@ -235,6 +296,11 @@ def _concept(item: Dataset) -> str:
     return str(names[0].get("CodeValue", "")) if names else ""
 
 
+def _whose(dataset: Dataset) -> Whose:
+    said = tuple(_said(dataset, word) for word in SAME_PATIENT)
+    return Whose(said if all(said) else (), study_date(dataset))
+
+
 def _said(dataset: Dataset, keyword: str) -> str:
     return plain_text(str(dataset.get(keyword) or "")).strip()
 
@@ -264,6 +330,7 @@ def _header(path: Path) -> Dataset:
 def _broken(folder: Path, what: str) -> InputError:
     return InputError(
         f"The earlier result in {folder.name or folder} cannot be used: {what}.",
+        code=CODE,
         expected="a folder as segloop run leaves it",
         hint="Process that study again, or leave it out.",
     )

@@ -39,3 +39,15 @@ class Signature(Frozen):
     organisation: str = Field(min_length=1, max_length=64)
     signed_at: AwareDatetime
     corrects: str | None = Field(default=None, pattern=_UID)
+
+
+class Observer(Frozen):
+    """A person who decides about a result without signing it.
+
+    Attributes:
+        name: A DICOM person name (`Family^Given`).
+        organisation: For which organisation; empty where that is not stated.
+    """
+
+    name: str = Field(min_length=1)
+    organisation: str = ""

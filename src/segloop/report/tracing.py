@@ -13,7 +13,7 @@ from segloop.measure.quantities import Measurement
 from segloop.plan import LabelSpec
 from segloop.report.dicom.common import derive_uid
 from segloop.report.findings import ModelStamp
-from segloop.report.follow_up import Track
+from segloop.report.follow_up import State, Track
 from segloop.volume import Labels
 
 Placed = Literal["frame", "organ", "not"]
@@ -32,6 +32,7 @@ class Dated:
         measurements: Likewise.
         model: What made the mask.
         tracks: Names that labels and parts have in its structured report.
+        state: Who stands behind it.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Dated:
     measurements: tuple[Measurement, ...]
     model: ModelStamp
     tracks: tuple[Track, ...] = ()
+    state: State = "draft"
 
     def track(self, label: int, component: int) -> Track | None:
         """The name of one label or part, or None."""

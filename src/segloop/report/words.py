@@ -77,6 +77,7 @@ class Words:
     this_result: str
     change: str
     not_comparable: str
+    states: tuple[tuple[str, str], ...]
     grown: str
     shrunk: str
     within_noise: str
@@ -181,6 +182,7 @@ EN = Words(
     this_result="this result",
     change="Change of volume",
     not_comparable="other model, not comparable",
+    states=(("draft", "unsigned draft"), ("signed", "signed"), ("corrected", "signed, corrected")),
     grown="larger",
     shrunk="smaller",
     within_noise="within the measurement's own noise",
@@ -310,6 +312,7 @@ ZH_CN = Words(
     this_result="本次结果",
     change="体积变化",
     not_comparable="其他模型，不可比较",
+    states=(("draft", "未签署草稿"), ("signed", "已签署"), ("corrected", "已签署（更正）")),
     grown="增大",
     shrunk="缩小",
     within_noise="在测量误差范围内",

@@ -21,6 +21,7 @@ from pydicom import dcmread
 from segloop import __version__
 from segloop.errors import InputError
 from segloop.io.dicom.header import text as header_text
+from segloop.measure import Quantity
 from segloop.plan import Frozen
 from segloop.report import person_name
 from segloop.service.jobs import job_folder
@@ -293,7 +294,19 @@ def _job_row(view: View, patient: str, study: StudyRecord, job: JobRecord) -> Ro
     return Row(
         *(patient, study.study, study.number, study.received, job.state, detail, job.model, volumes, tuple(links)),
         standing="" if standing == Standing.DRAFT else standing,
+        before=None if result is None else _before(result),
     )
+
+
+def _before(result: StudyResult) -> tuple[str, dict[str, float]] | None:
+    """Date and volumes of the earlier result that a result's changes are counted from."""
+    known = result.follow_up
+    if known is None or known.reference is None:
+        return None
+    prior = known.priors[known.reference]
+    names = {m.label: m.name for m in result.measurements}
+    told = [m for m in prior.measurements if m.quantity == Quantity.VOLUME and not m.component and m.label in names]
+    return str(prior.study_date), {names[m.label]: m.value for m in told}
 
 
 def _patient(folder: Path) -> str:

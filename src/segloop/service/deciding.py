@@ -52,6 +52,9 @@ class Deciding:
         durable: Runs the steps.
         ticket: What a job was started with.
         compute: Runs a step on a job's task in the process for images.
+
+    Attributes:
+        changed: Called with a job's key once it has been decided about its result, or a signed form of it is there.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Deciding:
         self._book, self._store, self._audit = book, store, audit
         self._courier, self._durable = courier, durable
         self._ticket, self._compute = ticket, compute
+        self.changed: Callable[[str], None] = _quietly
         self._lock, self._signing = threading.Lock(), threading.Lock()
 
         def decision(identifier: str) -> str:
@@ -100,9 +104,9 @@ class Deciding:
         """Say that a result is not to be used: it is withdrawn wherever it is, and never sent again.
 
         Raises:
-            InputError: `usage`: no name or reason; `job.unknown`: no such result.
+            InputError: `usage`: no reason, or a name that DICOM does not allow; `job.unknown`: no such result.
         """
-        given = {"actor": observer.strip(), "text": " ".join(reason.split())}
+        given = {"actor": signing.person_for(observer), "text": " ".join(reason.split())}
         if not all(given.values()):
             raise InputError("A rejection needs an observer and a reason.", code="usage")
         with self._lock:
@@ -224,6 +228,8 @@ class Deciding:
                 edition, states = 0, list[str]()
                 if decision.kind == DecisionKind.SIGN:
                     edition = int(step("sign", self._sign, key, number))
+                self.changed(key)
+                if edition:
                     sent = Parcel(ticket, edition, decision)
                     states = carried(self._durable, self._courier, sent, ticket.destinations, _quietly)
                 holders = step("holders", self._holders, key, edition).split()
@@ -292,5 +298,5 @@ class Deciding:
         return "failed"
 
 
-def _quietly(step: str) -> None:
-    """A decision's steps do not show as those of its job."""
+def _quietly(_: str) -> None:
+    """Nobody is told: a decision's steps do not show as those of its job."""

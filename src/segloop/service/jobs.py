@@ -70,6 +70,9 @@ class Jobs:
         store: Ledger to keep up to date.
         audit: Trail to write to.
         outcomes: Delivers, keeps training copies, quarantines.
+
+    Attributes:
+        changed: Called with a job's key when there is a result, when it was decided about, or when there will be none.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Jobs:
     ) -> None:
         self._settings, self._steps, self._worker = settings, tuple(steps), worker
         self._store, self._audit, self._outcomes = store, audit, outcomes
+        self.changed: Callable[[str], None] = _nobody
         self._folder = settings.data_dir / "jobs"
         make_folder(self._folder)
         self._durable = Durable(outcomes)
@@ -116,6 +120,7 @@ class Jobs:
         self._workflow: Callable[[str], str] = DBOS.workflow(name=WORKFLOW)(study)
         book = DecisionBook(self._folder)
         self.decisions = Deciding(book, store, audit, self._courier, self._durable, self.ticket, self._work)
+        self.decisions.changed = self._tell
 
     def launch(self) -> None:
         """Start, and go on with what an earlier process left unfinished."""
@@ -233,6 +238,7 @@ class Jobs:
                 step("begin", self._begin, key)
                 for name, run in self._steps:
                     step(name, self._compute, key, name, run)
+                self.changed(key)
                 states = carried(self._durable, self._courier, Parcel(ticket), ticket.destinations, sending)
                 step("keep", self._keep, key)
                 last = step("finish", self._finish, key, states)
@@ -242,6 +248,7 @@ class Jobs:
                 return last
             except SegloopError as fault:
                 step("fail", self._fail, key, fault.code)
+                self.changed(key)
                 raise plain_error(fault.code) from None
 
     def _begin(self, key: str) -> str:
@@ -251,7 +258,7 @@ class Jobs:
         path = self._folder / key / PREDECESSORS
         if not path.exists():
             write_record(Predecessors(documents=self._earlier(ticket)), path)
-        self._note(ticket, "job.started", "begin")
+        self._note(ticket, "job.started", "begin", **({"priors": str(len(ticket.priors))} if ticket.priors else {}))
         return "begun"
 
     def _compute(self, key: str, name: str, run: Run) -> str:
@@ -313,6 +320,9 @@ class Jobs:
     def _supersede(self, key: str) -> str:
         return " ".join(self.decisions.supersede(key))
 
+    def _tell(self, key: str) -> None:
+        self.changed(key)
+
     def _note(self, ticket: Ticket, action: str, step: str, **detail: str) -> None:
         self._audit.append(ticket.event(action, step, **detail))
 
@@ -328,7 +338,12 @@ def _record(ticket: Ticket, state: JobState, code: str = "") -> JobRecord:
         code=code,
         created=ticket.created,
         updated=now(),
+        patient=ticket.patient,
     )
+
+
+def _nobody(key: str) -> None:
+    """Nobody waits for news of jobs."""
 
 
 def job_folder(data_dir: Path, key: str) -> Path:

@@ -34,7 +34,12 @@ _ENDED = frozenset({"CA", "OC", "DC", "CR", "DR"})
 
 
 class OrderRecord(Frozen):
-    """One order, as its file holds it. Numbers as the sender wrote them, each with the name of its authority."""
+    """One order, as its file holds it. Numbers as the sender wrote them, each with the name of its authority.
+
+    Attributes:
+        accession: What it is looked for by: the accession number, or the filler's where none is stated.
+        stated_accession: The accession number, if one is stated.
+    """
 
     patient_id: str
     accession: str
@@ -44,6 +49,7 @@ class OrderRecord(Frozen):
     filler: str
     filler_issuer: str
     received: str
+    stated_accession: str = ""
 
 
 class Orders:
@@ -92,7 +98,8 @@ class Orders:
             if not record.patient_id or record.patient_id != series.patient.id:
                 _log.warning("order of another patient is not used")
                 continue
-            return Order(record.placer, record.filler, record.placer_issuer, record.filler_issuer)
+            numbers = record.placer, record.filler, record.placer_issuer, record.filler_issuer
+            return Order(*numbers, record.stated_accession)
         return None
 
     def take(self, content: bytes) -> bytes:
@@ -171,9 +178,11 @@ def _records(read: Message) -> Iterator[tuple[str, OrderRecord]]:
         common, request, imaging = (group.get(name, empty) for name in ("ORC", "OBR", "IPC"))
         placer = common if common.get(2) else request
         filler = common if common.get(3) else request
+        stated = imaging.get(1) or request.get(18)
         record = OrderRecord(
             patient_id=group["PID"].get(3),
-            accession=imaging.get(1) or request.get(18) or filler.get(3),
+            accession=stated or filler.get(3),
+            stated_accession=stated,
             study_uid=imaging.get(3) or (study if len(groups) == 1 else ""),
             placer=placer.get(2),
             placer_issuer=placer.get(2, 2),

@@ -14,6 +14,7 @@ from segloop.io import deid, dicom
 from segloop.log import get_logger
 from segloop.report.identity import verify_against_source
 from segloop.report.messages import fhir, oru, verify_bundle, verify_oru
+from segloop.service import training
 from segloop.service.decisions import Decision
 from segloop.service.deliver import Address, put_in_folder, send
 from segloop.service.orders import Orders
@@ -26,7 +27,7 @@ from segloop.settings import Destination, Settings
 from segloop.signing import folder_of
 from segloop.store import DecisionKind, Tokens, make_folder, write_whole
 from segloop.study import read_record
-from segloop.workflow import RESULT, StudyResult
+from segloop.workflow import LABELS, RESULT, StudyResult
 
 _log = get_logger(__name__)
 
@@ -117,22 +118,27 @@ class Outcomes:
     def keep_copy(self, ticket: Ticket) -> bool:
         """Keep the series and its mask for training, without identity; False when an image may not be copied.
 
+        A sealed table beside the training data leads from the copies back to the original: `segloop reidentify`.
+
         Raises:
             ServiceError: `disk.full`.
         """
         result = read_record(StudyResult, ticket.task.out / RESULT)
         with dicom.opened(ticket.task.source, ticket.task.files) as found:
             series = _series(dicom.scan_files(found), result.series_uid)
-            key = self._tokens.derived("training")
-            alias = deid.pseudonym(series.patient.id, series.patient.issuer, key)
-            folder = self._settings.data_dir / "training" / alias / ticket.key[:16]
-            if folder.exists():
+            key = training.secret(self._tokens)
+            alias = deid.alias_of(series.header(), key)
+            folder = training.case_folder(self._settings.data_dir, alias, ticket.key)
+            if folder.exists() or self._is_kept(ticket, alias):
                 return True  # renamed into place as a whole by an earlier try
             half = folder.with_name(f".{folder.name}.half")
             shutil.rmtree(half, ignore_errors=True)
             make_folder(half)
             try:
-                deid.pseudonymise([file.path for file in series.files], half / "images", key)
+                table = training.case_table(self._settings.data_dir, alias, ticket.key)
+                make_folder(table.parent)
+                mapping = deid.MappingTable(table, key)
+                deid.pseudonymise([file.path for file in series.files], half / "images", key, mapping=mapping)
             except PrivacyError as fault:
                 shutil.rmtree(half)
                 _log.warning("no training copy kept", job=ticket.key, code=fault.code)
@@ -142,6 +148,14 @@ class Outcomes:
             write_whole((ticket.task.out / labels).read_bytes(), half / "labels.nii.gz")
         half.rename(folder)
         return True
+
+    def _is_kept(self, ticket: Ticket, alias: str) -> bool:
+        """Whether images and mask are there already, from the result that this one was made anew from."""
+        first = ticket.task.mask_from
+        if first is None:
+            return False
+        kept = training.case_folder(self._settings.data_dir, alias, first.parent.name) / "labels.nii.gz"
+        return kept.exists() and kept.read_bytes() == (ticket.task.out / LABELS).read_bytes()
 
     def note_failure(self, key: str, fault: SegloopError) -> None:
         """Keep an error's full text in the job's folder; databases and logs get its code only."""
@@ -195,10 +209,10 @@ class Outcomes:
                 content = (oru if goal.kind == "hl7" else fhir).ordered(content, order)
             if goal.kind == "hl7":
                 content = oru.addressed(content, goal.application, goal.facility)
-                verify_oru(content, series)
+                verify_oru(content, series, order)
             else:
                 content = fhir.addressed(content, goal.patient_system) if goal.patient_system else content
-                verify_bundle(content, series)
+                verify_bundle(content, series, order)
         return content
 
     def _compare(self, ticket: Ticket, result: StudyResult, objects: list[Path]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -80,6 +80,7 @@ class Row:
         volumes: Name and volume in ml.
         links: Text key and address.
         standing: Who stands behind the result; empty for a draft.
+        before: Date and volumes in ml of the earlier result that changes are counted from; None without one.
     """
 
     patient: str
@@ -92,6 +93,7 @@ class Row:
     volumes: tuple[tuple[str, float], ...]
     links: tuple[tuple[str, str], ...]
     standing: str = ""
+    before: tuple[str, Mapping[str, float]] | None = None
 
 
 def language_of(accept_language: str) -> Language:
@@ -148,7 +150,7 @@ def work_list(rows: Sequence[Row], quarantine: Sequence[Reason], language: Langu
 
 
 def _row(row: Row, text: Callable[[str], str]) -> str:
-    volumes = "<br>".join(f"{escape(name)}: {value:.2f} ml" for name, value in row.volumes)
+    volumes = "<br>".join(f"{escape(name)}: {value:.2f} ml{_before(row, name)}" for name, value in row.volumes)
     links = " · ".join(f'<a href="{escape(address)}">{text(key)}</a>' for key, address in row.links)
     detail = f" <code>{escape(row.detail)}</code>" if row.detail else ""
     standing = f" · {text(row.standing)}" if row.standing else ""
@@ -159,3 +161,9 @@ def _row(row: Row, text: Callable[[str], str]) -> str:
         f'<td class="{escape(row.state)}">{text(row.state)}{standing}{detail}</td>'
         f"<td>{escape(row.model)}</td><td>{volumes}</td><td>{links}</td></tr>"
     )
+
+
+def _before(row: Row, name: str) -> str:
+    """What a volume was at the earlier date; empty where that is not known."""
+    date, volumes = row.before or ("", {})
+    return f" ({volumes[name]:.2f} ml, {escape(date)})" if name in volumes else ""

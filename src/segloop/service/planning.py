@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segloop.errors import InputError
+from segloop.infer import Bundle
 from segloop.io import dicom
 from segloop.plan import Frozen
 from segloop.registry import Registry, Stage
+from segloop.service.earlier import Beside
+from segloop.service.ticket import Basis
 from segloop.settings import Destination, Settings, When
 from segloop.study import ObjectForm, StudyTask, study_key
 
@@ -24,12 +27,16 @@ class Match(Frozen):
         name: Name of the model.
         task: What the workflow's steps get.
         destinations: Names of the destinations.
+        patient: Token of the patient; None where nobody looked.
+        priors: What the task's priors are.
     """
 
     key: str
     name: str
     task: StudyTask
     destinations: tuple[str, ...]
+    patient: str | None = None
+    priors: tuple[Basis, ...] = ()
 
 
 class Refusal(Frozen):
@@ -55,7 +62,19 @@ class Route:
     fault: InputError | None
 
 
-def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path, revision: str = "") -> Route:
+def alone(series: dicom.SeriesRef, model: str, bundle: Bundle) -> Beside:
+    """A study that is set beside nothing."""
+    return Beside()
+
+
+def route(
+    source: Path,
+    files: Sequence[str],
+    settings: Settings,
+    jobs: Path,
+    revision: str = "",
+    beside: Callable[[dicom.SeriesRef, str, Bundle], Beside] = alone,
+) -> Route:
     """The models for a study.
 
     Args:
@@ -64,6 +83,7 @@ def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path, re
         settings: Rules, models, report.
         jobs: Folder below which each job gets one.
         revision: Tells results from those of earlier versions that were withdrawn.
+        beside: What the result of a series is to be set beside, for a model as the rule names it and its bundle.
 
     Raises:
         InputError: The study cannot be read, holds two patients, or holds no image.
@@ -86,6 +106,7 @@ def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path, re
                 if settings.rule or fault.code not in _DOES_NOT_CONCERN:
                     faults.append(fault)
                 continue
+            others = beside(chosen, model, bundle)
             task = StudyTask(
                 source=source,
                 out=jobs,
@@ -97,12 +118,23 @@ def route(source: Path, files: Sequence[str], settings: Settings, jobs: Path, re
                 language=settings.report.language,
                 paper=settings.report.paper,
                 uneven_slices=settings.study.uneven_slices,
+                priors=tuple(one.key for one in others.found),
+                prior_folders=tuple(one.folder for one in others.found),
                 revision=revision,
                 forms=_forms(settings, destinations),
             )
             key = study_key(dicom.digests(chosen), bundle.digest, task.settings_digest)
             task = task.model_copy(update={"out": jobs / key / "out"})
-            matches.append(Match(key=key, name=name, task=task, destinations=destinations))
+            matches.append(
+                Match(
+                    key=key,
+                    name=name,
+                    task=task,
+                    destinations=destinations,
+                    patient=others.patient,
+                    priors=tuple(one.basis for one in others.found),
+                )
+            )
     return Route(tuple(matches), tuple(refusals), None if matches or not faults else faults[0])
 
 

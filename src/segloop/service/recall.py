@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from segloop.io import dicom
-from segloop.report import Findings, derive_uid, verify_against_source, write_rejection
-from segloop.service.decisions import Decision
+from segloop.report import Findings, Observer, derive_uid, verify_against_source, write_rejection
+from segloop.service.decisions import SERVICE, Decision
 from segloop.signing import FINDINGS, reference
 from segloop.store import make_folder
 from segloop.study import read_record
@@ -21,7 +22,7 @@ def rejection_note(
     """Write the note that withdraws every DICOM object in some folders of results; the same note at every try.
 
     Args:
-        decision: Why; the note has its date.
+        decision: Why; the note has its date, and names the person whose decision it is.
         folders: Folders of the editions that are withdrawn, in order; each with its objects and `result.json`.
         series: The source.
         folder: Folder to write to.
@@ -44,6 +45,9 @@ def rejection_note(
     make_folder(folder)
     path = folder / f"rejection-{decision.number}-{named[:8]}.dcm"
     uid = derive_uid(f"{decision.identifier} {named}", "rejection")
-    write_rejection(objects, series, findings, uid, path, reason="replaced" if replaced else "unsafe")
+    by_person = decision.actor != SERVICE
+    observer = Observer(name=decision.actor, organisation=decision.organisation) if by_person else None
+    reason: Literal["replaced", "unsafe"] = "replaced" if replaced else "unsafe"
+    write_rejection(objects, series, findings, uid, path, reason=reason, observer=observer)
     verify_against_source([path], series)
     return path

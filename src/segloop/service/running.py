@@ -16,6 +16,7 @@ from segloop.errors import ServiceError
 from segloop.log import get_logger
 from segloop.plan import Frozen
 from segloop.service.app import View, create_app
+from segloop.service.earlier import Earlier
 from segloop.service.jobs import Jobs
 from segloop.service.listener import Listener
 from segloop.service.node import listen
@@ -137,7 +138,8 @@ class Service:
         if lost:
             _rebuild(store, jobs)
         rejected = Rejected(data / "rejected", tokens)
-        watch = Watch(settings, spool, store, audit, quarantine, jobs, rejected)
+        earlier = Earlier(settings.priors, store, tokens, spool, data / "jobs")
+        watch = Watch(settings, spool, store, audit, quarantine, jobs, rejected, earlier)
         watch.launch()
         self._undo.append(watch.stop)
         reception = Reception(spool, Spool(data / "returned"), quarantine, tokens, watch.arrived, rejected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,10 @@ class Tokens:
     def instance(self, sop_instance_uid: str) -> str:
         """The token of a SOP instance."""
         return self.token("instance", sop_instance_uid)
+
+    def patient(self, stated: Sequence[str]) -> str:
+        """The token of a patient whom a study states completely; empty where it states nothing to go by."""
+        return self.token("patient of results", *stated) if stated else ""
 
     def derived(self, purpose: str) -> bytes:
         """A key of its own for a purpose, so that its tokens cannot be linked with the ones here."""

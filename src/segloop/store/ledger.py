@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS studies (
     PRIMARY KEY (study, version));
 CREATE TABLE IF NOT EXISTS jobs (
     key TEXT PRIMARY KEY, study TEXT, version TEXT, number INTEGER, model TEXT, state TEXT, step TEXT, code TEXT,
-    created TEXT, updated TEXT);
+    created TEXT, updated TEXT, patient TEXT);
 CREATE INDEX IF NOT EXISTS jobs_of_study ON jobs (study, model);
 CREATE TABLE IF NOT EXISTS deliveries (
     job TEXT, destination TEXT, state TEXT, files INTEGER, code TEXT, updated TEXT, PRIMARY KEY (job, destination));
@@ -47,6 +47,9 @@ CREATE TABLE IF NOT EXISTS decisions (
 CREATE TABLE IF NOT EXISTS holdings (
     job TEXT, edition INTEGER, destination TEXT, withdrawn INTEGER, PRIMARY KEY (job, edition, destination));
 """
+_ADDED = (("jobs", "patient"),)
+"""Columns that later versions of this program added: a ledger of an earlier one gets them, empty, when it is opened."""
+_INDEX = "CREATE INDEX IF NOT EXISTS jobs_of_patient ON jobs (patient)"
 _FINAL = (JobState.DONE, JobState.FAILED, JobState.UNDELIVERED, JobState.SUPERSEDED)
 
 
@@ -70,6 +73,7 @@ class Store:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(_SCHEMA)
+        self._migrate()
 
     def close(self) -> None:
         """Close the file."""
@@ -114,6 +118,21 @@ class Store:
             return self._all(JobRecord, "SELECT * FROM jobs ORDER BY created DESC, number DESC LIMIT ?", limit)
         query = "SELECT * FROM jobs WHERE study = ? ORDER BY number DESC, created DESC LIMIT ?"
         return self._all(JobRecord, query, study, limit)
+
+    def jobs_of_patient(self, patient: str) -> tuple[JobRecord, ...]:
+        """Every job on a study of the patient that a token stands for, newest first; none for an empty token."""
+        if not patient:
+            return ()
+        return self._all(JobRecord, "SELECT * FROM jobs WHERE patient = ? ORDER BY number DESC, created DESC", patient)
+
+    def jobs_without_patient(self) -> tuple[JobRecord, ...]:
+        """Jobs whose patient nobody has looked for: those that an earlier version of this program noted."""
+        return self._all(JobRecord, "SELECT * FROM jobs WHERE patient IS NULL")
+
+    def set_patient(self, key: str, patient: str) -> None:
+        """Note the token of a job's patient; empty where the images do not say who it is."""
+        with self._transaction():
+            self._connection.execute("UPDATE jobs SET patient = ? WHERE key = ?", (patient, key))
 
     def is_superseded(self, key: str) -> bool:
         """Whether a newer version of the study has a job of the same model."""
@@ -216,6 +235,15 @@ class Store:
                     self._put(table, record)
             for row in self._connection.execute("SELECT DISTINCT study, model FROM jobs").fetchall():
                 self._supersede(row["study"], row["model"])
+
+    def _migrate(self) -> None:
+        """Bring a ledger of an earlier version of this program to the present columns."""
+        with self._transaction():
+            for table, column in _ADDED:
+                rows = self._connection.execute(f"PRAGMA table_info({table})").fetchall()
+                if column not in {row["name"] for row in rows}:
+                    self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+            self._connection.execute(_INDEX)
 
     def _supersede(self, study: str, model: str) -> None:
         states = ", ".join(f"'{state.value}'" for state in _FINAL)

@@ -108,6 +108,8 @@ class JobRecord(Frozen):
         model: Name of the model.
         step: Last step begun.
         code: Error code of a failed job.
+        patient: Token of issuer, id, birth date and sex; empty where the images do not state all of them, None where
+            nobody has looked.
     """
 
     key: str
@@ -120,6 +122,7 @@ class JobRecord(Frozen):
     code: str = ""
     created: str
     updated: str
+    patient: str | None = None
 
 
 class DecisionRecord(Frozen):

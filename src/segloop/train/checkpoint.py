@@ -92,6 +92,8 @@ class State(Frozen):
         loss_steps: How many those are.
         pretrained: It began from other weights.
         machine: What the last steps were computed with.
+        cases: Digest of the cases trained on and held out, as `examples.cases_digest` gives it; empty when it was not
+            noted.
     """
 
     plan: str
@@ -109,6 +111,7 @@ class State(Frozen):
     loss_steps: int = 0
     pretrained: bool = False
     machine: Machine | None = None
+    cases: str = ""
 
 
 def save(folder: Path, state: State, model: keras.Model) -> None:
@@ -178,8 +181,10 @@ def restore(folder: Path, model: keras.Model) -> None:
             variable.assign(archive[name])
 
 
-def require_same_run(state: State, plan: str, seed: int, fold: int | None) -> None:
-    """Refuse to go on with another plan, seed or fold than the run began with.
+def require_same_run(state: State, plan: str, seed: int, fold: int | None, cases: str = "") -> None:
+    """Refuse to go on with another plan, seed, fold or set of cases than the run began with.
+
+    Other cases make other folds: what is held out now may have been learnt from before, and nothing would show it.
 
     Raises:
         PlanError: `plan.invalid` naming what differs.
@@ -190,10 +195,14 @@ def require_same_run(state: State, plan: str, seed: int, fold: int | None) -> No
         ("fold", state.fold, fold),
     )
     differing = [f"{name} {before!r} before, {now!r} now" for name, before, now in pairs if before != now]
+    changed = [name for name, before, now in pairs if before != now]
+    if state.cases and cases and state.cases != cases:
+        differing.append("images, label maps or their split are not those it began with")
+        changed.append("cases")
     if differing:
         raise PlanError(
             f"This run cannot be resumed: {'; '.join(differing)}.",
-            found=[name for name, before, now in pairs if before != now],
+            found=changed,
             expected="the arguments the run was started with",
             hint="Repeat them, or train into a new folder.",
         )

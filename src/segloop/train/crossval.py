@@ -23,14 +23,15 @@ from segloop.store import READABLE, write_whole
 from segloop.train import checkpoint
 from segloop.train.calibration import Calibration, calibrate
 from segloop.train.evaluation import evaluate, score_labels
+from segloop.train.examples import require_unseen
 from segloop.train.findings import Fact, LearningCurve, ReportPage, Suspect, ValidationResult, volume_pairs
-from segloop.train.folds import Fold
+from segloop.train.folds import Fold, torn_apart
 from segloop.train.intervals import volume_intervals
 from segloop.train.outoffold import Predictions
 from segloop.train.postchoice import PostChoice, choose
 from segloop.train.report import html_page
 from segloop.train.scores import PairedDifference, ScoredModel, Scores, paired_difference
-from segloop.train.stages import Length, Stages, read_record, write_record
+from segloop.train.stages import Length, Stages, Start, read_record, write_record
 from segloop.train.suspects import suspects
 from segloop.train.validated import Drawn, facts
 from segloop.train.worst import worst_cases
@@ -87,6 +88,8 @@ def cross_validate(  # noqa: PLR0913 - the knobs of one command, all by name
     version: str = "0.1.0",
     command: str = "",
     runtime: str = "auto",
+    init: Bundle | None = None,
+    encoder_weights: str | None = None,
     told: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
 ) -> Validated:
@@ -103,18 +106,28 @@ def cross_validate(  # noqa: PLR0913 - the knobs of one command, all by name
         version: Of the models.
         command: The command line for the record, without paths.
         runtime: What predicts held-out cases; `auto` measures once for all folds.
+        init: Model whose weights every training starts from; it must not have seen a single case.
+        encoder_weights: Weights of the Plan's pretrained encoder, as `fit` takes them.
         told: Given a sentence whenever something begins.
         progress: Told after each epoch of each training, as `fit` tells it.
 
     Raises:
-        InputError: `usage` when `out` holds a cross-validation; `input.unreadable` when a case cannot be read.
+        InputError: `usage` when `out` holds a cross-validation; `input.unreadable` when a case cannot be read;
+            `dataset.leak` when `init` has learnt from one of the cases.
         PlanError: `plan.invalid` when `out` holds another cross-validation; whatever `fit` refuses.
         ModelError, ServiceError: As `fit` raises them.
     """
     plan = plan.changed({"training.folds": len(folds)})
     seed = plan.training.seed if seed is None else seed
-    run = Stages(plan, dataset, out, tuple(folds), length or Length(), seed, version, command, runtime, told, progress)
+    if init is not None:
+        require_unseen(init, dataset, [case.id for case in dataset.cases])
+    begun = Start(init, encoder_weights)
+    length = length or Length()
+    run = Stages(plan, dataset, out, tuple(folds), length, begun, seed, version, command, runtime, told, progress)
     run.begin(resume)
+    for fold in folds:
+        for text in torn_apart(dataset, fold.training, fold.held_out):
+            told(f"warning  fold {fold.number}: {text}")
     run.train_folds()
     predictions = run.predict()
     calibration, choice, doubtful = _chosen(run, predictions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import numpy as np
 from segloop.data.dataset import Dataset
 from segloop.data.feed import Example
 from segloop.errors import InputError, PlanError
+from segloop.infer.bundle import Bundle
 from segloop.plan import IGNORED, Plan
 from segloop.prep.chain import Chain
 from segloop.volume import Labels, Volume
@@ -33,6 +35,53 @@ def split_ids(plan: Plan, dataset: Dataset, fold: int | None) -> tuple[tuple[str
             expected=f"0 to {plan.training.folds - 1}",
         )
     return dataset.split(plan.training.folds)[fold]
+
+
+def cases_digest(dataset: Dataset, training: Sequence[str], held_out: Sequence[str]) -> str:
+    """What tells one set of cases from another: ids, image and label files, and who is held out.
+
+    Raises:
+        InputError: `input.unreadable` when a file cannot be read; names the case.
+    """
+    whole = hashlib.sha256()
+    for side, ids in (("trained", training), ("held out", held_out)):
+        for case_id in sorted(ids):
+            case = dataset.case(case_id)
+            try:
+                label = hashlib.sha256(case.label.read_bytes()).hexdigest()
+                whole.update(f"{side}\0{case_id}\0{dataset.digest(case)}\0{label}\n".encode())
+            except OSError as fault:
+                raise InputError(f"Case {case_id}: a file cannot be read: {fault.strerror}.", found=case_id) from fault
+    return f"sha256:{whole.hexdigest()}"
+
+
+def seen_by(source: Bundle, dataset: Dataset, ids: Sequence[str]) -> tuple[str, ...]:
+    """Which of these cases the weights of a bundle have learnt from, by the SHA-256 of their images; sorted."""
+    seen = set(source.manifest.provenance.training_images.values())
+    return tuple(case_id for case_id in sorted(ids) if dataset.digest(dataset.case(case_id)) in seen) if seen else ()
+
+
+def require_unseen(source: Bundle, dataset: Dataset, held_out: Sequence[str]) -> None:
+    """Refuse weights that have learnt from a case which is held out: it would be held out in name only.
+
+    Args:
+        source: Whose weights a training is to start from.
+        dataset: Its cases.
+        held_out: Ids of those that are not to be learnt from.
+
+    Raises:
+        InputError: `dataset.leak` with the cases.
+    """
+    known = seen_by(source, dataset, held_out)
+    if known:
+        raise InputError(
+            f"{source.manifest.name} {source.manifest.version} has learnt from {len(known)} of the {len(held_out)} "
+            f"cases that are held out: {', '.join(known[:5])}{' …' if len(known) > 5 else ''}.",
+            code="dataset.leak",
+            found=list(known[:20]),
+            expected="weights that have not seen the cases held out",
+            hint="Start from a model of other cases, or train on every case (segloop train --fold all).",
+        )
 
 
 def load_examples(

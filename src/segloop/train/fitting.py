@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from segloop.train.cascade import SHARE, first_stage
 from segloop.train.checkpoint import Notice, State
 from segloop.train.collapse import Collapse, probe
 from segloop.train.compiling import begin_from, compiled, kept_origin, origin_given, require_backend
-from segloop.train.examples import load_examples, split_ids
+from segloop.train.examples import cases_digest, load_examples, seen_by, split_ids
+from segloop.train.folds import torn_apart
 from segloop.train.loop import (
     Batches,
     Checkpoints,
@@ -115,7 +116,8 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
         transferred: Told what a fresh run took over from `init` or `encoder_weights`, before it trains.
 
     Raises:
-        PlanError: The Plan does not suit the dataset, or a resumed run was begun with another plan, fold or seed.
+        PlanError: The Plan does not suit the dataset, or a resumed run was begun with another plan, fold, seed or
+            other cases.
         ModelError: `train.diverged`; `train.collapsed`; `backend.mismatch` when Keras runs on neither TensorFlow nor
             JAX.
         InputError: A case cannot be read; names it.
@@ -128,12 +130,18 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
     team = _team(backend, plan)
     seed = plan.training.seed if seed is None else seed
     with Signals() as signals:
-        found = checkpoint.peek(out / "checkpoint") if resume else None
-        if found:
-            checkpoint.require_same_run(found, plan.digest, seed, fold)
-        source = None if found else origin_given(plan, init, encoder_weights)
-        state = found or State(plan=plan.digest, seed=seed, fold=fold, pretrained=source is not None)
         training, held_out = split or split_ids(plan, dataset, fold)
+        cases = cases_digest(dataset, training, held_out)
+        found = _resumed(out, plan, seed, fold, cases) if resume else None
+        source = None if found else origin_given(plan, init, encoder_weights)
+        state = found or State(
+            plan=plan.digest,
+            seed=seed,
+            fold=fold,
+            pretrained=source is not None,
+            cases=cases,
+            notices=tuple(_leaks(dataset, training, held_out, init)),
+        )
         guides, start, budget_s = None, started, time_budget_s
         if plan.coarse is not None:
             _require_alone(backend, team)
@@ -176,6 +184,27 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
         bundle, report, dice = write_results(run, model, judge, held, record, out)
         (out / FILE).unlink(missing_ok=True)
         return FitResult(bundle, report, run.step, dice, time.monotonic() - started, tuple(run.notices))
+
+
+def _resumed(out: Path, plan: Plan, seed: int, fold: int | None, cases: str) -> State | None:
+    """The state to go on from; None where there is none yet."""
+    found = checkpoint.peek(out / "checkpoint")
+    if found:
+        checkpoint.require_same_run(found, plan.digest, seed, fold, cases)
+    return found
+
+
+def _leaks(dataset: Dataset, training: Sequence[str], held_out: Sequence[str], init: Bundle | None) -> Iterator[Notice]:
+    """Why scores of the cases held out would be too good."""
+    for text in torn_apart(dataset, training, held_out):
+        yield Notice(kind="patients", step=0, text=text)
+    if init is not None and (known := seen_by(init, dataset, held_out)):
+        text = (
+            f"{init.manifest.name} {init.manifest.version}, whose weights the training starts from, has learnt from "
+            f"{len(known)} of the {len(held_out)} cases held out ({', '.join(known[:4])}), so that their Dice is too "
+            "good and `segloop evaluate` refuses them. Start from a model that has not seen them."
+        )
+        yield Notice(kind="init-leak", step=0, text=text)
 
 
 def _require_alone(backend: str, team: Team) -> None:

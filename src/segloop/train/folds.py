@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from segloop.data.checks.patients import named_alike
 from segloop.data.dataset import Dataset
 from segloop.errors import InputError
 
@@ -78,6 +79,34 @@ def require_apart(dataset: Dataset, folds: Sequence[Fold]) -> None:
                     expected=f"each {what} on one side",
                     hint="State in groups.csv which cases are of one patient, or remove the copies.",
                 )
+
+
+def torn_apart(dataset: Dataset, training: Iterable[str], held_out: Iterable[str]) -> tuple[str, ...]:
+    """A warning, or none, that one patient is on both sides, as far as the names of cases tell.
+
+    The dataset's own word is not doubted: where it states patients, `require_apart` keeps them together.
+
+    Args:
+        dataset: Whose cases they are.
+        training: Ids trained on.
+        held_out: Ids held out.
+    """
+    if any(case.patient != case.id for case in dataset.cases):
+        return ()
+    sides = set(training), set(held_out)
+    torn = {
+        who: cases
+        for who, cases in named_alike(case.id for case in dataset.cases).items()
+        if all(side & set(cases) for side in sides)
+    }
+    if not torn:
+        return ()
+    who, cases = next(iter(torn.items()))
+    return (
+        f"{len(torn)} patients seem to be trained on and held out as well, by the names of their cases (such as {who}: "
+        f"{', '.join(cases[:4])}), which makes scores too good. State in groups.csv which cases are of one patient; "
+        "`segloop check --fix` writes it.",
+    )
 
 
 def _patients(dataset: Dataset) -> dict[str, str]:

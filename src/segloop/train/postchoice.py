@@ -1,8 +1,9 @@
 """Threshold and clean-up of each label, chosen on out-of-fold predictions and on nothing else.
 
 Greedy: label by label, first the bias of its decision, then what is done to its parts and holes. Of the variants of one
-kind the best is taken if the mean Dice over held-out cases rises and the paired bootstrap over cases does not reach
-below zero; otherwise everything stays. nnU-Net accepts whatever is better in the mean.
+kind the best is taken if the mean Dice over held-out cases rises, the paired bootstrap over cases does not reach
+below zero, and no label is found worse where it is; otherwise everything stays. nnU-Net accepts whatever is better in
+the mean.
 
 Source: Isensee et al., nnU-Net, Nature Methods 18 (2021), "empirical parameters"; the bootstrap is ours.
 """
@@ -15,7 +16,7 @@ from math import floor, log10
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from segloop.measure.agreement import bootstrap_interval
 from segloop.measure.shape import parts
@@ -29,6 +30,9 @@ Kind = Literal["bias", "largest_component", "min_component_ml", "fill_holes"]
 
 BIASES = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 """Logits added to a label; ±1 moves the threshold 0.5 of a single label to 0.27 or 0.73."""
+
+LARGEST_COST = 0.01
+"""Mean Dice that a label may lose in the cases that have it, for what is gained in cases that have not."""
 
 # Quantiles of the sizes of false parts: what would drop so many of them is tried.
 _FALSE_SIZES = (0.5, 0.8, 0.95, 1.0)
@@ -47,6 +51,7 @@ class Trial(Frozen):
         ci95: 95 % bootstrap interval of the difference, cases resampled.
         better: Cases where it helps.
         worse: Cases where it harms.
+        cost: Most mean Dice that a label, or region, loses over the cases that have it; 0 where none loses any.
         accepted: Whether it is in the Plan.
     """
 
@@ -58,6 +63,7 @@ class Trial(Frozen):
     ci95: tuple[float, float]
     better: int
     worse: int
+    cost: float = 0.0
     accepted: bool
 
 
@@ -79,6 +85,28 @@ class PostChoice(Frozen):
     after: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """Dice of each case and output, 1 where neither mask has it, and which cases have it."""
+
+    dice: Float[np.ndarray, "cases outputs"]
+    present: Bool[np.ndarray, "cases outputs"]
+
+    @property
+    def cases(self) -> Float[np.ndarray, " cases"]:
+        """Mean over outputs."""
+        return np.asarray(self.dice.mean(axis=1))
+
+    def cost_to(self, other: _Scored) -> float:
+        """The most that an output loses in the mean over the cases that have it; at least 0."""
+        lost = [
+            float((self.dice[has, output] - other.dice[has, output]).mean())
+            for output, has in enumerate(self.present.T)
+            if has.any()
+        ]
+        return max([0.0, *lost])
+
+
 @dataclass(frozen=True, slots=True)
 class _Variant:
     kind: Kind
@@ -89,7 +117,9 @@ class _Variant:
 def choose(predictions: Predictions, temperature: float, ignore_label: int | None = None) -> PostChoice:
     """The Plan with what out-of-fold predictions say is best.
 
-    Dice of a label that neither mask has counts as 1 here, so that removing what is wrong is rewarded.
+    Dice of a label that neither mask has counts as 1 here, so that removing what is wrong is rewarded. Where few cases
+    have a label, finding nothing anywhere would be rewarded most: so in the cases that have it, none may lose more than
+    `LARGEST_COST`.
 
     Args:
         predictions: Held-out cases; opening them has made sure that no model was trained on its own.
@@ -114,8 +144,8 @@ def choose(predictions: Predictions, temperature: float, ignore_label: int | Non
         plan=plan.changed({"reasons": list(reasons)}),
         trials=tuple(trials),
         cases=len(predictions),
-        before=float(first.mean()),
-        after=float(best.mean()),
+        before=float(first.cases.mean()),
+        after=float(best.cases.mean()),
     )
 
 
@@ -136,16 +166,17 @@ class _Judge:
             self._decided = decision, [decided(found, decision, names) for found in cases]
         return self._decided[1]
 
-    def dice(self, plan: Plan) -> Float[np.ndarray, " cases"]:
-        """Mean over labels, or over regions where the Plan has some."""
+    def dice(self, plan: Plan) -> _Scored:
+        """Of every label, or of every region where the Plan has some."""
         unions = [region.labels for region in plan.regions] or [(label.value,) for label in plan.labels]
-        scores = []
+        scores, present = [], []
         for found, labels in zip(self.predictions, self.labels(plan), strict=True):
             cleaned = clean(labels, plan.post).array
             counted = np.True_ if self.ignore is None else found.reference != self.ignore
-            pairs = ((np.isin(found.reference, union), np.isin(cleaned, union) & counted) for union in unions)
-            scores.append(np.mean([_dice(expert, ours) for expert, ours in pairs]))
-        return np.asarray(scores)
+            pairs = [(np.isin(found.reference, union), np.isin(cleaned, union) & counted) for union in unions]
+            scores.append([_dice(expert, ours) for expert, ours in pairs])
+            present.append([bool(expert.any()) for expert, _ in pairs])
+        return _Scored(np.asarray(scores), np.asarray(present))
 
     def false_parts_ml(self, plan: Plan, label: int) -> list[float]:
         """Volumes of predicted parts that touch nothing the expert drew."""
@@ -158,16 +189,18 @@ class _Judge:
 
 
 def _decide(
-    name: str, variants: Sequence[_Variant], plan: Plan, best: np.ndarray, judge: _Judge, trials: list[Trial]
-) -> tuple[Plan, np.ndarray]:
+    name: str, variants: Sequence[_Variant], plan: Plan, best: _Scored, judge: _Judge, trials: list[Trial]
+) -> tuple[Plan, _Scored]:
     """The best variant if it is better than what there is, else what there is."""
     if not variants:
         return plan, best
     scored = [(variant, judge.dice(variant.plan)) for variant in variants]
-    winner = max(range(len(scored)), key=lambda i: float(scored[i][1].mean()))
+    costs = [best.cost_to(after) for _, after in scored]
+    fair = [i for i, cost in enumerate(costs) if cost <= LARGEST_COST]
+    winner = max(fair, key=lambda i: float(scored[i][1].cases.mean()), default=None)
     result = plan, best
-    for number, (variant, dice) in enumerate(scored):
-        gain = dice - best
+    for number, (variant, after) in enumerate(scored):
+        gain = after.cases - best.cases
         low, high = bootstrap_interval(gain, draws=_DRAWS)
         accepted = number == winner and gain.mean() > 0 and low >= 0
         trials.append(
@@ -175,16 +208,17 @@ def _decide(
                 label=name,
                 kind=variant.kind,
                 value=variant.value,
-                before=float(best.mean()),
-                after=float(dice.mean()),
+                before=float(best.cases.mean()),
+                after=float(after.cases.mean()),
                 ci95=(low, high),
                 better=int((gain > 0).sum()),
                 worse=int((gain < 0).sum()),
+                cost=costs[number],
                 accepted=accepted,
             )
         )
         if accepted:
-            result = variant.plan, dice
+            result = variant.plan, after
     return result
 
 
@@ -258,4 +292,4 @@ def _dice(reference: np.ndarray, prediction: np.ndarray) -> float:
     return 2 * int((reference & prediction).sum()) / total if total else 1.0
 
 
-__all__ = ["BIASES", "PostChoice", "Trial", "choose", "in_words"]
+__all__ = ["BIASES", "LARGEST_COST", "PostChoice", "Trial", "choose", "in_words"]

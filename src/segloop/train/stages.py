@@ -62,6 +62,33 @@ class Length:
     every_case: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What every training starts from; from drawn weights without either.
+
+    Args:
+        init: A model that has seen none of the cases.
+        encoder_weights: Weights of the Plan's pretrained encoder: `imagenet`, a file or a URL.
+    """
+
+    init: Bundle | None = None
+    encoder_weights: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from another start; empty for drawn weights."""
+        return self.init.digest if self.init else self.encoder_weights or ""
+
+    @property
+    def images(self) -> dict[str, str]:
+        """SHA-256 of the images that the first weights learnt from, as bundles then name them."""
+        if self.init is None:
+            return {}
+        from segloop.train.transfer import origin_of
+
+        return origin_of(self.init).training_images
+
+
 class Arrangement(Frozen):
     """What a cross-validation was begun with: `cross-validation.json`.
 
@@ -73,6 +100,7 @@ class Arrangement(Frozen):
         seed: Of every training.
         time_budget_s: Of each training.
         epochs: Of each training.
+        start: What every training starts from; empty for drawn weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
@@ -85,6 +113,7 @@ class Arrangement(Frozen):
     seed: int
     time_budget_s: float | None = None
     epochs: int | None = None
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +126,7 @@ class Stages:
         out: The folder.
         folds: Who is held out when.
         length: Of the trainings.
+        start: Of the trainings.
         seed: Of weights, patches and augmentation.
         version: Of the models.
         command: For the record.
@@ -110,6 +140,7 @@ class Stages:
     out: Path
     folds: tuple[Fold, ...]
     length: Length
+    start: Start
     seed: int
     version: str
     command: str
@@ -146,6 +177,7 @@ class Stages:
             seed=self.seed,
             time_budget_s=self.length.time_budget_s,
             epochs=self.length.epochs,
+            start=self.start.name,
         )
         path = self.out / "cross-validation.json"
         if not path.exists():
@@ -172,7 +204,7 @@ class Stages:
     def train(self, folder: Path, split: Split, fold: int | None, what: str, budget_s: float | None = None) -> Bundle:
         """The bundle of one training, which goes on where it stopped."""
         place = folder / "bundle"
-        wanted = {case: self.images[case] for case in split[0]}
+        wanted = self.start.images | {case: self.images[case] for case in split[0]}
         if (place / MANIFEST).is_file():
             bundle = Bundle(place)
             if bundle.manifest.provenance.training_images == wanted:
@@ -193,6 +225,8 @@ class Stages:
             epochs=self.length.epochs,
             resume=True,
             seed=self.seed,
+            init=self.start.init,
+            encoder_weights=self.start.encoder_weights,
             version=self.version,
             command=self.command,
             progress=self.progress,

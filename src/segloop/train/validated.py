@@ -89,8 +89,8 @@ def facts(
 
 def interval_in_words(rule: VolumeInterval) -> str:
     """The interval at a typical size, and how often it held."""
-    lowest = "from 0" if rule.lower is None else f"{exp(rule.centre + rule.lower) - 1:+.0%}"
-    highest = f"{exp(rule.centre + rule.upper) - 1:+.0%}"
+    lowest = "from 0" if rule.lower is None else f"{exp(rule.centre + rule.lower) - 1:+.1%}"
+    highest = f"{exp(rule.centre + rule.upper) - 1:+.1%}"
     said = f"expert's lies {lowest} to {highest} of the measured one at {rule.pivot_ml:.3g} ml"
     if rule.exponent:
         said += ", wider for smaller ones"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
+from pydicom.fileset import FileSet
 
 import service_kit as kit
 from segloop.cli import main
@@ -41,7 +44,15 @@ def test_one_file_that_cannot_be_cleared_does_not_stop_the_others(
     assert len(list((tmp_path / "out").rglob("*.*cm"))) == 1
 
 
-@pytest.mark.parametrize("more", [("--retain", "dates", "longitudinal"), ("--uid-root", "abc"), ("--retain", "all")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--retain", "dates", "longitudinal"),
+        ("--retain", "dates", "--retain", "longitudinal"),
+        ("--uid-root", "abc"),
+        ("--retain", "all"),
+    ],
+)
 def test_wrong_usage(tmp_path: Path, more: tuple[str, ...]) -> None:
     kit.study(tmp_path / "in", 1)
     assert main(arguments(tmp_path, *more)) == 2
@@ -60,3 +71,36 @@ def test_a_broken_file_is_named_and_the_verb_fails(tmp_path: Path, capsys: pytes
     (tmp_path / "in" / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 20)
     assert main(arguments(tmp_path)) == 2
     assert "1 of 2 files written" in capsys.readouterr().out
+
+
+def test_a_repeated_option_adds_to_what_was_said_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit.study(tmp_path / "in", 1)
+    more = ("--retain", "longitudinal", "--retain", "device", "--clean", "descriptors", "--clean", "graphics")
+    assert main(arguments(tmp_path, *more, "--json")) == 0
+    (path,) = json.loads(capsys.readouterr().out)["written"]
+    copy = dcmread(path)
+    codes = [item.CodeValue for item in copy.DeidentificationMethodCodeSequence]
+    assert codes == ["113100", "113103", "113105", "113107", "113109"]
+
+
+def test_a_disc_and_an_archive_are_taken_as_they_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slices = [kit.slice_of(n) for n in (1, 2)]
+    disc = FileSet()
+    for each in slices:
+        disc.add(each)
+    disc.write(tmp_path / "in")
+    bare = BytesIO()
+    dcmwrite(bare, kit.slice_of(3), enforce_file_format=True)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in (tmp_path / "in").rglob("*"):
+            archive.write(path, path.relative_to(tmp_path))
+        archive.writestr("in/readme.txt", "no DICOM")
+    for name in ("in", "in/DICOMDIR", "in.zip"):
+        line = arguments(tmp_path, "--json")
+        line[1], line[3] = str(tmp_path / name), str(tmp_path / f"out-{Path(name).suffix}-{Path(name).stem}")
+        assert main(line) == 0
+        assert len(json.loads(capsys.readouterr().out)["written"]) == 2
+    (tmp_path / "in" / "bare").write_bytes(bare.getvalue()[132:])
+    assert main(arguments(tmp_path, "--json")) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert (len(document["written"]), len(document["refused"])) == (2, 1)

@@ -64,3 +64,10 @@ def test_a_start_that_cannot_be_is_refused_before_training(
     assert main(["train", str(tmp_path / "data"), "-o", str(tmp_path / "run"), *arguments, "--json"]) == status
     assert json.loads(capsys.readouterr().out)["error"]["code"] == code
     assert not (tmp_path / "run" / "bundle").exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "cross-validate"])
+def test_no_epochs_are_not_the_plans(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training_kit.write_dataset(tmp_path / "data", cases=1)
+    assert main([verb, str(tmp_path / "data"), "-o", str(tmp_path / "run"), "--epochs", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err

@@ -32,6 +32,27 @@ def test_bad_size():
         values.size_bytes("lots")
 
 
+@pytest.mark.parametrize("text", ["0", "-3", "", "1.5", "x"])
+def test_no_number_of_things(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):
+        values.count(text)
+    assert values.count("12") == 12
+
+
+def test_outputs_that_cannot_be_are_refused_before_the_work(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert values.output_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    assert values.output_file(str(file)) == file
+    for bad in (file, file / "below"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is a file"):
+            values.output_folder(str(bad))
+    with pytest.raises(argparse.ArgumentTypeError, match="is a file"):
+        values.output_file(str(file / "below"))
+    with pytest.raises(argparse.ArgumentTypeError, match="is a folder"):
+        values.output_file(str(tmp_path))
+
+
 def test_settings_are_json_or_text():
     assert values.setting("training.epochs=5") == ("training.epochs", 5)
     assert values.setting("name=liver=v2") == ("name", "liver=v2")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segloop.data import Dataset, fingerprint, split
+from segloop.data.checks import check
 from segloop.errors import GeometryMismatch, InputError
 from segloop.io import files
 from segloop.volume import Geometry, Labels, Volume
@@ -109,6 +111,21 @@ def test_a_picture_mask_of_0_and_255_means_label_1(
     assert dataset.label_names == meaning
     assert dataset.photographs
     assert set(np.unique(labels.array)) == {0, *meaning}
+
+
+def test_greys_that_jpeg_left_in_a_mask_are_no_labels(tmp_path: Path) -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:21, 9:23] = 255
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(mask).save(tmp_path / folder / "a.jpg", quality=50)
+    assert len(np.unique(files.read_labels(tmp_path / "masks" / "a.jpg", {}).array)) > 2
+    with pytest.raises(InputError, match=r"Case a: .* JPEG") as caught:
+        Dataset.load(tmp_path)
+    assert caught.value.code == "labels.mismatch"
+    faults = check(tmp_path)
+    assert {(fault.kind, fault.severity) for fault in faults} >= {("unknown_label", "error")}
+    assert not any(fault.kind == "unused_label" for fault in faults)
 
 
 def test_a_description_names_the_labels_of_an_image_folder(tmp_path: Path) -> None:

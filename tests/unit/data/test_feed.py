@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
 
 from segloop.data.feed import Example, training_feed, validation_feed
-from segloop.plan import LabelSpec, NetworkSpec, Plan
+from segloop.plan import AugmentationSpec, LabelSpec, NetworkSpec, Plan
 
 OFF = dict.fromkeys(
     [
@@ -98,6 +99,18 @@ def test_labels_are_repeated_for_each_output_and_2d_has_no_z(copies: int) -> Non
     assert image.shape == (2, 16, 16, 1)
     assert len(targets) == copies
     assert all(target.shape == (2, 16, 16) and target.dtype == np.uint8 for target in targets)
+
+
+def test_the_graph_is_compiled_for_the_first_batch_and_not_again() -> None:
+    chances = {name: 0.5 for name in AugmentationSpec.model_fields if name.endswith("_probability")}
+    plan = _plan((8, 8, 8), augmentation={**chances, "mirror_axes": (0, 1, 2)})
+    feed = iter(training_feed([_example("a", (12, 12, 12), 1.0)], plan, seed=0))
+    seconds = []
+    for _ in range(10):
+        started = time.process_time()
+        next(feed)
+        seconds.append(time.process_time() - started)
+    assert sum(seconds[3:]) < seconds[0]
 
 
 def test_validation_patches_lie_around_the_labels() -> None:

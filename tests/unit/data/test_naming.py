@@ -56,6 +56,7 @@ def test_labels_of_one_region_are_told_apart_by_their_number() -> None:
         ({"labels": {"a": [1, 2], "b": 3}, "regions_class_order": [1]}, "one number for each"),
         ({"labels": {"a": [1, 2], "b": 3}, "regions_class_order": [3, 3]}, "a paints 3"),
         ({"labels": {"a": [0, 1]}, "regions_class_order": [1]}, "holds background"),
+        ({"labels": {"a": 1, "b": 2, "c": 2}}, "several names have one number; found .'b', 'c'."),
         ({"labels": {"a": 1, "ignore": 1}}, "to be ignored and is a label"),
         ({"labels": {"a": 1, "ignore": [2, 3]}}, "`ignore` needs one number"),
         ({"labels": {"a": 1, "ignore": 0}}, "`ignore` needs one number"),

@@ -76,6 +76,20 @@ def test_each_segmentation_and_its_series_are_a_case(root: Path) -> None:
         assert (int(inside[1].sum()), int(inside[2].sum())) == expected
 
 
+def test_labels_keep_their_numbers_where_all_files_agree(tmp_path: Path) -> None:
+    series = _series(tmp_path, "one", "SECRET-1")
+    segmentation(tmp_path / "one.dcm", _box(series, a=(1, 3), b=(2, 10)), series)
+    # In alphabetical order they would change places.
+    with pydicom.dcmread(tmp_path / "one.dcm") as d:
+        for item, name in zip(d.SegmentSequence, ("Tumour", "Liver"), strict=True):
+            item.SegmentLabel = name
+        d.save_as(tmp_path / "one.dcm")
+    dataset = Dataset.load(tmp_path)
+    assert dataset.label_names == {1: "Tumour", 2: "Liver"}
+    array = dataset.read(dataset.cases[0])[1].array
+    assert (array[2, 3, 3], array[2, 10, 10]) == (1, 2)
+
+
 def test_cases_carry_no_identity_and_those_of_a_patient_stay_together(root: Path) -> None:
     dataset = Dataset.load(root)
     of_file = {case.label.name: case for case in dataset.cases}

@@ -184,3 +184,20 @@ def test_what_is_sealed_comes_back_and_only_with_its_key(content: bytes, key: by
     sealed = seal(content, key)
     assert unseal(sealed, key) == content
     assert code_of(lambda: unseal(sealed, key + b"!")) == "mapping.key"
+
+
+def test_tables_are_read_as_one_unless_they_contradict_each_other(tmp_path: Path) -> None:
+    one = deid.read_links(noted(tmp_path / "a", IssuerOfPatientID="HOSPITAL"), KEY)
+    other = deid.read_links(noted(tmp_path / "b", PatientID="OTHER", study_uid="1.2.3"), KEY)
+    both = deid.merged([one, other, one])
+    for part in ("patients", "studies", "series", "instances"):
+        assert getattr(both, part) == {**getattr(one, part), **getattr(other, part)}
+    assert deid.merged([]) == deid.Links()
+    ((uid, study),) = one.studies.items()
+    for change, code in (
+        ({"studies": {uid: study.model_copy(update={"alias": "x"})}}, "input.two_patients"),
+        ({"series": {next(iter(one.series)): ("1.2", uid)}}, "input.duplicate"),
+        ({"instances": {next(iter(one.instances)): ("1.2", "1.3")}}, "input.duplicate"),
+    ):
+        wrong = one.model_copy(update=change)
+        assert code_of(lambda wrong=wrong: deid.merged([one, wrong])) == code

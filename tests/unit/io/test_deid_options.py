@@ -233,9 +233,9 @@ def test_the_search_after_writing_finds_an_identity_anywhere(
 
 
 def test_a_copy_in_which_an_identity_is_found_is_not_kept(tmp_path: Path) -> None:
-    profile = b"ICC profile of ZyxPlanted, made for her"
+    palette = b"the palette of ZyxPlanted, made for her"
     with pytest.raises(PrivacyError) as caught:
-        copy_of(tmp_path, ICCProfile=profile + b"\0")
+        copy_of(tmp_path, RedPaletteColorLookupTableData=palette + b"\0")
     assert caught.value.code == "identity.found"
     sources = sorted((tmp_path / "in").iterdir())
     result = deid.deidentify(sources, tmp_path / "out", KEY)

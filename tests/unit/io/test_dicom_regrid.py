@@ -112,3 +112,15 @@ def test_masks_of_another_grid_are_refused():
         grid.to_source(Labels(np.zeros(grid.source, np.uint8), Geometry(grid.source)))
     with pytest.raises(GeometryMismatch):
         grid.image(np.zeros(grid.regular.shape, np.int16))
+
+
+@pytest.mark.parametrize("pixels", [0.5, -0.5, 1.5, 0.25])
+def test_slices_shifted_by_half_a_pixel_keep_every_row_of_a_mask_once(pixels):
+    step = 2.0
+    grid = tilted((0, 0, 0), np.degrees(np.arctan(pixels * SPACING[0] / step)), step)
+    drawn = np.random.default_rng(0).integers(0, 40, grid.source).astype(np.uint8)
+    labels = Labels(grid.labels(drawn), grid.regular, {n: str(n) for n in range(1, 41)})
+    assert np.array_equal(grid.to_source(labels), drawn)
+    for k in range(COUNT):
+        rows = np.flatnonzero(labels.array[k].any(axis=1))
+        assert np.array_equal(rows, np.arange(rows[0], rows[0] + ROWS))

@@ -245,3 +245,45 @@ def test_odd_values_are_not_printed(make_series, capfd, recwarn):
     dicom.read_series(only(make_series(SOPInstanceUID=generate_uid() + ".0SECRET", places=(0,), **odd)))
     out, err = capfd.readouterr()
     assert "SECRET" not in out + err + "".join(str(w.message) for w in recwarn.list if w.filename.startswith("src"))
+
+
+def test_images_of_two_patient_spaces_are_never_stacked(make_series):
+    folder = make_series()
+    moved = pydicom.dcmread(folder / "002.dcm")
+    for space, faults in (("1.2.3.4", ["geometry.frame_of_reference"]), ("", [])):
+        moved.FrameOfReferenceUID = space
+        moved.save_as(folder / "002.dcm")
+        assert [fault.code for fault in only(folder).faults] == faults
+
+
+@pytest.mark.parametrize(
+    ("rescale", "code"),
+    [((0, 0), "input.unreadable"), (("nan", 0), "input.unreadable"), ((1, "inf"), "input.unreadable")],
+)
+def test_a_rescale_that_leaves_no_image_is_refused(make_series, rescale, code):
+    folder = make_series()
+    dataset = pydicom.dcmread(folder / "001.dcm")
+    dataset.PixelData = b"\1\0" * (len(dataset.PixelData) // 2)
+    for keyword, value in zip(("RescaleSlope", "RescaleIntercept"), rescale, strict=True):
+        dataset[keyword]._value = value
+    dataset.save_as(folder / "001.dcm")
+    with pytest.raises(InputError) as caught:
+        dicom.read_series(only(folder))
+    assert caught.value.code == code
+    assert "rescale" in str(caught.value)
+
+
+def test_an_empty_slice_may_have_any_factor(make_series):
+    zeros = bytes(60)
+    volume = dicom.read_series(only(make_series(RescaleSlope=0, RescaleIntercept=0, PixelData=zeros)))
+    assert not volume.array.any()
+
+
+def test_an_image_that_does_not_say_how_many_bits_it_uses_is_no_black_one(make_series):
+    folder = make_series(places=(0,))
+    dataset = pydicom.dcmread(folder / "000.dcm")
+    del dataset.BitsStored
+    dataset.save_as(folder / "000.dcm")
+    with pytest.raises(InputError) as caught:
+        dicom.read_series(only(folder))
+    assert caught.value.code == "input.unreadable"

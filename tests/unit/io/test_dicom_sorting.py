@@ -114,6 +114,61 @@ def test_a_concatenation_is_one_volume_and_a_missing_part_is_missed(make_series,
     assert "2 of the 3 parts" in only(folder).faults[0].message
 
 
+def test_a_part_that_is_there_twice_is_told_but_a_copy_of_it_is_none(make_series):
+    folder = make_series(places=(0,))
+    for number, places in enumerate(([0, 2], [4, 6]), 1):
+        part(folder, number, 2, places)
+    (folder / "000.dcm").unlink()
+    shutil.copy(folder / "part2.dcm", folder / "copy.dcm")
+    assert only(folder).geometry.shape[0] == 4
+    again = pydicom.dcmread(folder / "part2.dcm")
+    again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    again.save_as(folder / "again.dcm")
+    assert codes(only(folder)) == ["input.duplicate"]
+    assert "3 files share 2 numbers of parts" in only(folder).faults[0].message
+
+
+@pytest.mark.parametrize("macro", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_a_file_of_one_frame_is_rescaled_as_its_functional_groups_say(make_series, macro):
+    folder = make_series(places=(0,), RescaleSlope=None, RescaleIntercept=None)
+    for number, z in enumerate((0, 2, 4), 1):
+        part(folder, number, 3, [z])
+        dataset, scale = pydicom.dcmread(folder / f"part{number}.dcm"), Dataset()
+        scale.RescaleSlope, scale.RescaleIntercept = 10 * number, -1000
+        dataset[macro][0].PixelValueTransformationSequence = [scale]
+        dataset.save_as(folder / f"part{number}.dcm")
+    (folder / "000.dcm").unlink()
+    assert dicom.read_series(only(folder)).array[:, 3, 3].tolist() == [-1000, 2 * 20 - 1000, 4 * 30 - 1000]
+
+
+def test_two_stacks_and_two_sizes_of_pixels_in_one_file_are_refused_by_name(make_series):
+    """Frames may differ in what their own functional groups say over the shared ones."""
+    for macro, keyword, value in (
+        ("PlaneOrientationSequence", "ImageOrientationPatient", [1, 0, 0, 0, 0, -1]),
+        ("PixelMeasuresSequence", "PixelSpacing", [0.4, 0.4]),
+    ):
+        folder = make_series(keyword, places=(0,))
+        part(folder, 1, None, [4, 0, 2, 6])
+        (folder / "000.dcm").unlink()
+        dataset, own = pydicom.dcmread(folder / "part1.dcm"), Dataset()
+        setattr(own, keyword, value)
+        for group in dataset.PerFrameFunctionalGroupsSequence[2:]:
+            setattr(group, macro, [own])
+        dataset.save_as(folder / "part1.dcm")
+        assert codes(only(folder)) == ["geometry.mixed_orientation"]
+
+
+def test_frames_of_a_file_without_meta_information_are_read(make_series):
+    folder = make_series(places=(0,))
+    part(folder, 1, None, [4, 0, 2])
+    (folder / "000.dcm").unlink()
+    dataset = pydicom.dcmread(folder / "part1.dcm")
+    with (folder / "part1.dcm").open("wb") as stream:
+        del dataset.file_meta
+        pydicom.dcmwrite(stream, dataset, implicit_vr=True, little_endian=True)
+    assert dicom.read_series(only(folder)).array[:, 3, 3].tolist() == [-1024, 2 - 1024, 4 - 1024]
+
+
 @pytest.fixture
 def disc(make_series, tmp_path):
     """Two series and a DICOMDIR that names them."""

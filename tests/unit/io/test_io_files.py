@@ -95,12 +95,12 @@ def test_nrrd_without_space_is_refused(tmp_path):
     assert caught.value.code == "geometry.invalid"
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".png", ".tif", ".jpg"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".png", ".tif", ".jpg", ".bmp"])
 @pytest.mark.parametrize("kept", [0, 9, 0.5, 0.9])
 def test_a_truncated_file_is_named(tmp_path, suffix, kept):
     whole = tmp_path / f"whole{suffix}"
     image = Volume(np.random.default_rng(0).integers(0, 256, (1, 40, 50), np.uint8), Geometry((1, 40, 50)))
-    if suffix == ".jpg":
+    if suffix in (".jpg", ".bmp"):
         Image.fromarray(image.array[0]).save(whole)
     else:
         files.write(image, whole)
@@ -177,9 +177,10 @@ def test_labels_keep_their_numbers(tmp_path):
 def test_a_palette_label_map_gives_indices_and_a_grey_rgb_one_its_greys(tmp_path):
     indexed = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
     indexed.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
-    indexed.save(tmp_path / "p.png")
-    assert files.read_labels(tmp_path / "p.png", {}).array.ravel().tolist() == [0, 1, 2]
-    assert files.read(tmp_path / "p.png").array.shape == (1, 1, 3, 3)
+    for name in ("p.png", "p.bmp"):
+        indexed.save(tmp_path / name)
+        assert files.read_labels(tmp_path / name, {}).array.ravel().tolist() == [0, 1, 2]
+        assert files.read(tmp_path / name).array.shape == (1, 1, 3, 3)
     Image.fromarray(np.full((2, 2, 3), 4, np.uint8)).save(tmp_path / "g.png")
     assert files.read_labels(tmp_path / "g.png", {}).array.max() == 4
 

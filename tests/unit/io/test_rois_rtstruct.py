@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results import write_series
-from rois_kit import Drawn, drawn, square, structure_set
+from rois_kit import Drawn, drawn, highdicom_segmentation, square, structure_set
 from segloop.errors import InputError
 from segloop.io.dicom import SeriesRef
 from segloop.io.rois import look, read_labels, read_rtstruct, read_structures
@@ -165,3 +166,34 @@ def test_a_structure_set_that_is_cut_off_anywhere_is_refused(tmp_path: Path, ser
         (tmp_path / "cut.dcm").write_bytes(content[:length])
         with pytest.raises(InputError):
             read_labels(tmp_path / "cut.dcm", series)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"PatientID": "SOMEBODY-ELSE"}, True),
+        ({"IssuerOfPatientID": "ELSEWHERE"}, True),
+        ({"IssuerOfPatientID": ""}, False),
+        ({"PatientID": ""}, False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT"])
+def test_what_was_drawn_on_another_patient_is_refused_even_where_all_uids_fit(
+    tmp_path: Path, series: SeriesRef, kind: str, changes: dict[str, str], refused: bool
+) -> None:
+    path = tmp_path / "rois.dcm"
+    if kind == "SEG":
+        highdicom_segmentation(path, series, np.ones(series.geometry.shape, np.uint8), "BINARY")
+    else:
+        structure_set(path, series, {"one": [drawn(series, 1, square(2, 2, 4))]})
+    dataset = pydicom.dcmread(path)
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    if not refused:
+        assert read_labels(path, series).array.any()
+        return
+    with pytest.raises(InputError) as caught:
+        read_labels(path, series)
+    assert caught.value.code == "input.two_patients"
+    assert "SOMEBODY" not in str(caught.value)

@@ -51,8 +51,8 @@ def _text(tool: Path, pdf: bytes) -> str:
 def test_each_row_has_the_values_of_every_date_and_what_changed(later: Kept) -> None:
     told = comparison(later.findings, "en", WORDS["en"])
     assert [(head.main, head.below) for head in told.heads] == [
-        ("2025-09-01", "hippocampus-mr 2.0 · other model, not comparable"),
-        ("2026-01-01", "hippocampus-mr 1.0"),
+        ("2025-09-01", "hippocampus-mr 2.0, unsigned draft, other model, not comparable"),
+        ("2026-01-01", "hippocampus-mr 1.0, unsigned draft"),
         ("2026-04-01", "this result"),
     ]
     rows = {row[0].main: [cell.main for cell in row[1:]] for row in (*told.structures, *told.lesions)}
@@ -73,9 +73,24 @@ def test_each_row_has_the_values_of_every_date_and_what_changed(later: Kept) -> 
     assert "no diagnosis" in told.sums[3]
 
 
+@pytest.mark.parametrize(
+    ("state", "word", "word_zh"), [("signed", "signed", "已签署"), ("corrected", "corrected", "更正")]
+)
+def test_each_column_says_who_stood_behind_it(later: Kept, state: str, word: str, word_zh: str) -> None:
+    priors = tuple(one.model_copy(update={"state": state}) for one in later.findings.follow_up.priors)
+    known = later.findings.follow_up.model_copy(update={"priors": priors})
+    findings = later.findings.model_copy(update={"follow_up": known})
+    for language, wanted in (("en", word), ("zh-CN", word_zh)):
+        heads = comparison(findings, language, WORDS[language]).heads[:-1]
+        assert all(wanted in head.below for head in heads)
+        assert not [head for head in heads if "draft" in head.below or "草稿" in head.below]
+
+
 def test_the_same_stands_in_the_messages(later: Kept) -> None:
     said = concepts.reservations(later.findings)
-    assert any(text.startswith("Compared with 2025-09-01 (hippocampus-mr 2.0 · other model") for text in said)
+    assert any(
+        text.startswith("Compared with 2025-09-01 (hippocampus-mr 2.0, unsigned draft, other model") for text in said
+    )
     assert "Lesion 2: no longer seen." in said
     assert any("PD (progressive disease)" in text for text in said)
 

@@ -65,9 +65,9 @@ def verdict(answer: bytes) -> tuple[str, str]:
 def test_an_order_is_found_by_accession_number_or_study(orders: Orders, series: SeriesRef) -> None:
     assert orders.find(series) is None
     assert verdict(orders.take(written(*ORM))) == ("AA", "C1")
-    assert orders.find(series) == Order("PL-1", "FI-1", "HIS", "RIS")
+    assert orders.find(series) == Order("PL-1", "FI-1", "HIS", "RIS", kit.ACCESSION)
     assert verdict(orders.take(written(*OMI))) == ("AA", "C1")
-    assert orders.find(series) == Order("PL-2", "FI-2", "HIS", "RIS")
+    assert orders.find(series) == Order("PL-2", "FI-2", "HIS", "RIS", "OTHER-ACC")
 
 
 def test_an_order_of_another_patient_is_not_used(orders: Orders, series: SeriesRef) -> None:
@@ -79,7 +79,7 @@ def test_an_order_of_another_patient_is_not_used(orders: Orders, series: SeriesR
 def test_a_change_replaces_and_a_cancellation_withdraws(orders: Orders, series: SeriesRef) -> None:
     orders.take(written(*ORM))
     orders.take(written(*(line.replace("PL-1", "PL-9") for line in ORM), control="XO"))
-    assert orders.find(series) == Order("PL-9", "FI-1", "HIS", "RIS")
+    assert orders.find(series) == Order("PL-9", "FI-1", "HIS", "RIS", kit.ACCESSION)
     assert verdict(orders.take(written(*ORM, control="CA"))) == ("AA", "C1")
     assert orders.find(series) is None
 
@@ -122,7 +122,7 @@ def test_messages_come_over_the_line_in_pieces_and_in_a_row(
         while answers.count(b"\x1c\r") < 2:
             answers += line.recv(4096)
     assert answers.count(b"MSA|AA|C1") == 2
-    assert orders.find(series) == Order("PL-2", "FI-2", "HIS", "RIS")
+    assert orders.find(series) == Order("PL-2", "FI-2", "HIS", "RIS", "OTHER-ACC")
 
 
 @pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\n\r\n\x1c\r", b"\x0bno message\x1c\r", b"x" * (2 << 20)])
@@ -153,7 +153,7 @@ def test_with_a_certificate_orders_come_by_tls_only_and_from_senders_that_prove_
         assert orders.find(series) is None
         proven = {"tls": True, "ca": ours, "certificate": theirs}
         Channel(Destination.model_validate({**known, **proven})).send_once(written(*ORM), tmp_path)
-        assert orders.find(series) == Order("PL-1", "FI-1", "HIS", "RIS")
+        assert orders.find(series) == Order("PL-1", "FI-1", "HIS", "RIS", kit.ACCESSION)
     finally:
         running.stop()
 

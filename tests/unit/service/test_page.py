@@ -39,6 +39,14 @@ def test_everything_shown_is_escaped() -> None:
     assert "<script" not in work_list([row], [], "en", evil)
 
 
+def test_what_a_volume_was_before_stands_beside_it() -> None:
+    row = Row(
+        "P", "s", 1, "2026", "done", "", "m", (("liver", 2.0), ("new", 1.0)), (), "", ("2025-01-02", {"liver": 1.5})
+    )
+    page = work_list([row], [], "en", "")
+    assert "liver: 2.00 ml (1.50 ml, 2025-01-02)<br>new: 1.00 ml</td>" in page
+
+
 def test_both_languages_say_research_use() -> None:
     assert "For research use" in work_list([], [], "en", "SEGLOOP@127.0.0.1:11112")
     assert "科研" in work_list([], [], "zh-CN", "SEGLOOP@127.0.0.1:11112")

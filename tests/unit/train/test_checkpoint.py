@@ -74,6 +74,15 @@ def test_another_plan_seed_or_fold_is_refused_by_name() -> None:
         checkpoint.require_same_run(STATE, "sha256:2", 3, 1)
 
 
+def test_other_cases_are_refused_where_they_were_noted() -> None:
+    noted = STATE.model_copy(update={"cases": "sha256:a"})
+    checkpoint.require_same_run(noted, "sha256:1", 3, 1, "sha256:a")
+    checkpoint.require_same_run(STATE, "sha256:1", 3, 1, "sha256:a")
+    with pytest.raises(PlanError, match="not those it began with") as caught:
+        checkpoint.require_same_run(noted, "sha256:1", 3, 1, "sha256:b")
+    assert caught.value.found == ["cases"]
+
+
 def test_a_failed_write_keeps_the_older_checkpoint(tmp_path: Path) -> None:
     model = _model()
     checkpoint.save(tmp_path, STATE, model)

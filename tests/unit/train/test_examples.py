@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import tiny_models
 from segloop.errors import InputError, PlanError
 from segloop.io import files
 from segloop.plan import LabelSpec
-from segloop.train.examples import classes, load_examples, split_ids
+from segloop.train.checkpoint import State
+from segloop.train.examples import cases_digest, classes, load_examples, require_unseen, split_ids
+from segloop.train.fitting import _leaks, fit
 from segloop.train.selftest import made_up
 from segloop.volume import Geometry, Labels, Volume
 from training_kit import plan, write_dataset
@@ -81,3 +85,42 @@ def test_made_up_images_fit_the_plan_and_are_always_the_same() -> None:
     assert one.geometry.axis_codes == plan().preparation.orientation
     assert not np.array_equal(one.array, two.array)
     np.testing.assert_array_equal(one.array, made_up(plan(), 1)[0].array)
+
+
+def test_cases_are_told_apart_by_ids_files_and_sides(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d", 3)
+    first = cases_digest(dataset, ("c0", "c1"), ("c2",))
+    assert first == cases_digest(dataset, ("c1", "c0"), ("c2",))
+    assert first != cases_digest(dataset, ("c0", "c2"), ("c1",))
+    label = dataset.case("c0").label
+    drawn = files.read_labels(label, {})
+    files.write(Labels(np.where(drawn.array > 0, 0, drawn.array), drawn.geometry, {}), label)
+    assert first != cases_digest(dataset, ("c0", "c1"), ("c2",))
+
+
+def test_a_run_is_not_resumed_with_another_case(tmp_path: Path) -> None:
+    dataset, out = write_dataset(tmp_path / "d", 6), tmp_path / "run"
+    recipe = plan(folds=2)
+    state = State(plan=recipe.digest, seed=0, fold=0, cases=cases_digest(dataset, *split_ids(recipe, dataset, 0)))
+    (out / "checkpoint").mkdir(parents=True)
+    np.savez(out / "checkpoint" / "state.npz", state=np.frombuffer(state.model_dump_json().encode(), np.uint8))
+    grown = write_dataset(tmp_path / "grown", 7)
+    # One case more makes other folds: without this guard the model scores on cases it has learnt from.
+    assert set(split_ids(recipe, grown, 0)[1]) & set(split_ids(recipe, dataset, 0)[0])
+    with pytest.raises(PlanError, match="cannot be resumed"):
+        fit(recipe, grown, out, fold=0, resume=True, seed=0)
+
+
+def test_weights_that_saw_a_held_out_case_are_refused(tmp_path: Path) -> None:
+    dataset, source = write_dataset(tmp_path / "d", 3), tiny_models.bundle()
+    provenance = source.manifest.provenance.model_copy(
+        update={"training_images": {"other/x": dataset.digest(dataset.case("c1"))}}
+    )
+    known = SimpleNamespace(manifest=source.manifest.model_copy(update={"provenance": provenance}))
+    require_unseen(known, dataset, ("c0", "c2"))
+    assert list(_leaks(dataset, ("c1",), ("c0", "c2"), known)) == []
+    (notice,) = _leaks(dataset, ("c2",), ("c0", "c1"), known)
+    assert "1 of the 2 cases held out (c1)" in notice.text
+    with pytest.raises(InputError, match="c1") as caught:
+        require_unseen(known, dataset, ("c0", "c1"))
+    assert caught.value.code == "dataset.leak"

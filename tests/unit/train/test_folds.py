@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segloop.data.dataset import Dataset
 from segloop.errors import InputError
-from segloop.train.folds import Fold, make_folds, require_apart
+from segloop.train.folds import Fold, make_folds, require_apart, torn_apart
 from training_kit import write_dataset
 
 
@@ -93,3 +93,15 @@ def test_leaving_sites_out_needs_sites_and_patients_of_one_site(balls: Dataset) 
     with pytest.raises(InputError) as caught:
         make_folds(moved, leave_site_out=True)
     assert caught.value.code == "dataset.leak"
+
+
+def test_names_that_tell_one_patient_on_both_sides_are_warned_about(balls: Dataset) -> None:
+    names = {case.id: f"sub-{i // 2:02d}_ses-{i % 2 + 1}" for i, case in enumerate(balls.cases)}
+    named = replace(balls, cases=tuple(replace(c, id=names[c.id], patient=names[c.id]) for c in balls.cases))
+    sides = ("sub-00_ses-1", "sub-01_ses-1", "sub-01_ses-2"), ("sub-00_ses-2",)
+    (text,) = torn_apart(named, *sides)
+    assert "sub-00_ses-1, sub-00_ses-2" in text
+    assert "1 patients" in text
+    assert torn_apart(named, sides[0][1:], ("sub-00_ses-1", "sub-00_ses-2")) == ()
+    # What the dataset states is not doubted.
+    assert torn_apart(grouped(named, ["p"] * 12), *sides) == ()

@@ -9,7 +9,7 @@ import pytest
 
 from held_out_kit import ball, predictions, scores_of
 from segloop.plan import PostStep
-from segloop.train.postchoice import choose
+from segloop.train.postchoice import LARGEST_COST, choose
 
 BODY = ball((10, 10, 10), 5)
 SPECK = ball((3, 3, 3), 1.5)
@@ -124,3 +124,26 @@ def test_of_regions_each_has_its_own_threshold(tmp_path: Path) -> None:
     found = choose(predictions(tmp_path, make, regions=regions, network__classes=2), 1.0)
     assert found.plan.inference.logit_bias == (0.0, 0.5)
     assert found.after > found.before
+
+
+def test_a_label_that_few_cases_have_is_not_silenced(tmp_path: Path) -> None:
+    def mostly_empty(number: int) -> tuple[np.ndarray, np.ndarray]:
+        # As unsure of the one true finding as of the false ones: what drops these drops it as well.
+        unsure = scores_of(np.minimum(BODY, 0.6))
+        return unsure, expert() if number == 0 else np.zeros_like(expert())
+
+    found = choose(predictions(tmp_path, mostly_empty), 1.0)
+    silent = [trial for trial in found.trials if trial.label == "one" and trial.after > 0.9]
+    assert silent
+    assert all(trial.after > trial.before and trial.ci95[0] >= 0 and trial.cost > 0.5 for trial in silent)
+    assert not any(trial.accepted for trial in silent)
+
+
+def test_false_findings_are_dropped_where_the_true_ones_stay(tmp_path: Path) -> None:
+    def mostly_empty(number: int) -> tuple[np.ndarray, np.ndarray]:
+        certain = 60 * BODY if number == 0 else np.minimum(BODY, 0.6)
+        return scores_of(certain), expert() if number == 0 else np.zeros_like(expert())
+
+    found = choose(predictions(tmp_path, mostly_empty), 1.0)
+    assert found.after > 0.9
+    assert any(trial.accepted and trial.cost <= LARGEST_COST for trial in found.trials)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from segloop.cli.console import Console
+from segloop.cli.deployment import registry
 from segloop.cli.quiet import load_tensorflow
-from segloop.cli.values import duration_s, setting
+from segloop.cli.values import count, duration_s, output_folder, setting
+from segloop.cli.verbs.train import add_start, planned, start_words
 
 _AS_LONG_AS_A_FOLD = -1.0
 
@@ -20,17 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of images and label maps")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="RUN", help="folder for folds, metrics, models and report"
+        "-o",
+        "--output",
+        type=output_folder,
+        required=True,
+        metavar="RUN",
+        help="folder for folds, metrics, models and report",
     )
     parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="the recipe (default: planned from the dataset)")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--folds", type=int, metavar="N", help="number of folds (default: the Plan's, 5)")
+    kind.add_argument("--folds", type=count, metavar="N", help="number of folds (default: the Plan's, 5)")
     kind.add_argument(
         "--leave-site-out", action="store_true", help="hold out one site at a time, as groups.csv names them"
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--time-budget", type=duration_s, metavar="15m", help="of each training")
-    length.add_argument("--epochs", type=int, metavar="N", help="of each training, instead of the Plan's")
+    length.add_argument("--epochs", type=count, metavar="N", help="of each training, instead of the Plan's")
     parser.add_argument(
         "--learning-curve",
         type=duration_s,
@@ -40,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also train on nested parts of fold 0's cases, in so much further time together (default: each part as "
         "long as a fold), and say what ten more cases would bring",
     )
+    add_start(parser)
     parser.add_argument("--no-bundle", action="store_true", help="do not train on every case in the end")
     parser.add_argument("--resume", action="store_true", help="go on with what RUN holds; what is done stays")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of weights, patches and augmentation")
@@ -61,18 +69,13 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     load_tensorflow()
     # One training after the other traces the same functions anew, which TensorFlow takes for a mistake.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from segloop.data import Budget, Dataset, fingerprint, make_plan
-    from segloop.plan import Plan
+    from segloop.data import Dataset
     from segloop.train.crossval import Length, cross_validate
     from segloop.train.folds import make_folds
 
     dataset = Dataset.load(arguments.dataset)
-    name = arguments.name or dataset.name
-    if arguments.plan is not None:
-        plan = Plan.load(arguments.plan)
-    else:
-        plan = make_plan(fingerprint(dataset), Budget(), name=name)
-    plan = plan.changed(dict(arguments.set) | ({"name": name} if arguments.name else {}))
+    init = registry(arguments).load(arguments.init) if arguments.init is not None else None
+    plan = planned(arguments, dataset, init)
     folds = make_folds(dataset, arguments.folds or plan.training.folds, leave_site_out=arguments.leave_site_out)
     budget = arguments.learning_curve
     length = Length(
@@ -94,6 +97,8 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         version=arguments.model_version,
         command=_command(arguments),
         runtime=arguments.runtime,
+        init=init,
+        encoder_weights=arguments.encoder_weights,
         told=console.say,
         progress=lambda epoch, total, dice, left: console.progress(epoch, total, _scores(dice), left),
     )
@@ -134,6 +139,7 @@ def _command(arguments: argparse.Namespace) -> str:
         words += ["--time-budget", f"{arguments.time_budget:g}s"]
     if arguments.epochs is not None:
         words += ["--epochs", str(arguments.epochs)]
+    words += start_words(arguments)
     for key, value in arguments.set:
         words += ["--set", f"{key}={value}"]
     return shlex.join([*words, "--seed", str(arguments.seed)])

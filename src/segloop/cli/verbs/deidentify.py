@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segloop.cli.console import Console, Verdict
-from segloop.cli.verbs.send import dicom_files
 from segloop.errors import CODES, InputError, PrivacyError
 
 if TYPE_CHECKING:
     from segloop.io.deid import Refused
+    from segloop.io.dicom import Files
 
 _RETAIN = ("dates", "longitudinal", "patient", "device", "institution", "uids", "safe-private")
 _CLEAN = ("descriptors", "structured-content", "graphics")
@@ -23,17 +23,24 @@ _SHOWN = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("input", type=Path, metavar="IN", help="DICOM file, or a folder of them")
+    parser.add_argument("input", type=Path, metavar="IN", help="DICOM file, folder, zip or DICOMDIR")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the copies")
     parser.add_argument(
         "--key-file", type=Path, required=True, metavar="K", help="secret for pseudonyms, UIDs and date shifts"
     )
     parser.add_argument(
-        "--retain", nargs="+", choices=_RETAIN, default=[], metavar="WHAT", help="kept: " + ", ".join(_RETAIN)
+        "--retain",
+        nargs="+",
+        action="extend",
+        choices=_RETAIN,
+        default=[],
+        metavar="WHAT",
+        help="kept: " + ", ".join(_RETAIN),
     )
     parser.add_argument(
         "--clean",
         nargs="+",
+        action="extend",
         choices=_CLEAN,
         default=[],
         metavar="WHAT",
@@ -56,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any] | Verdict:
     """De-identify; a file that cannot be made safe has no copy, and then the verb fails."""
-    from segloop.io import deid
+    from segloop.io import deid, dicom
 
     key = deid.read_key(arguments.key_file)
     profile = deid.Profile.of(arguments.retain, arguments.clean, arguments.pixels, arguments.uid_root)
@@ -65,15 +72,36 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any] | Ver
     if arguments.mapping is not None and arguments.mapping.resolve().is_relative_to(arguments.output.resolve()):
         raise InputError("The mapping table would lie among the copies; keep it elsewhere.", code="usage")
     mapping = deid.MappingTable(arguments.mapping, key) if arguments.mapping is not None else None
-    files = dicom_files(arguments.input)
     started = time.monotonic()
 
     def progress(done: int, total: int) -> None:
         console.progress(done, total, "files", (time.monotonic() - started) / done * (total - done))
 
-    result = deid.deidentify(files, arguments.output, key, profile, progress, mapping)
+    with dicom.opened(arguments.input) as source:
+        files = _to_copy(source, console)
+        result = deid.deidentify(files, arguments.output, key, profile, progress, mapping)
     console.say(f"{len(result.written)} of {len(files)} files written to {arguments.output}")
     return told(result.written, result.refused, "have no copy", console)
+
+
+def _to_copy(source: Files, console: Console) -> list[Path]:
+    """The DICOM files of a source, without media directories, whose records name patients and files alike.
+
+    Raises:
+        InputError: `input.empty`.
+    """
+    from segloop.io.dicom.header import is_dicom
+    from segloop.io.dicom.media import is_directory
+
+    found = [path for path in source.paths if is_dicom(path) or source.paths == (source.root / source.name,)]
+    files = [path for path in found if not is_directory(path)]
+    if len(files) < len(found):
+        console.say(f"{len(found) - len(files)} DICOMDIR left out; make a new one of the copies")
+    if not files:
+        raise InputError(
+            f"{source.name} holds no DICOM file.", code="input.empty", found=0, expected="at least one file"
+        )
+    return files
 
 
 def told(written: Sequence[Path], refused: Sequence[Refused], fate: str, console: Console) -> dict[str, Any] | Verdict:

@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
+from segloop.cli.values import count, output_file
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
     from segloop.train.scores import Scores
+
+_FOLDS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or NAME[@stage|@version]")
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of images and label maps")
-    parser.add_argument("-o", "--output", type=Path, metavar="METRICS.json", help="where the scores go")
+    parser.add_argument("-o", "--output", type=output_file, metavar="METRICS.json", help="where the scores go")
     cases = parser.add_mutually_exclusive_group()
     cases.add_argument("--fold", type=int, metavar="K", help="score only the cases that fold K holds out")
     cases.add_argument("--cases", type=Path, metavar="FILE", help="score only the case ids in this file, one a line")
-    parser.add_argument("--folds", type=int, default=5, help="number of folds the split has (default 5)")
+    parser.add_argument(
+        "--folds", type=count, metavar="N", help="number of folds the split has (default: the bundle's own, else 5)"
+    )
     parser.add_argument(
         "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="what runs the network"
     )
@@ -50,11 +55,12 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     dataset = Dataset.load(arguments.dataset)
     ids = tuple(case.id for case in dataset.cases)
     if arguments.fold is not None:
-        if not 0 <= arguments.fold < arguments.folds:
-            raise InputError(f"Fold {arguments.fold} is not one of 0 to {arguments.folds - 1}.", code="usage")
-        ids = dataset.split(arguments.folds)[arguments.fold][1]
+        folds = arguments.folds or bundle.manifest.provenance.folds or _FOLDS
+        if not 0 <= arguments.fold < folds:
+            raise InputError(f"Fold {arguments.fold} is not one of 0 to {folds - 1}.", code="usage")
+        ids = dataset.split(folds)[arguments.fold][1]
     elif arguments.cases is not None:
-        ids = tuple(line.strip() for line in arguments.cases.read_text("utf-8").splitlines() if line.strip())
+        ids = _listed(arguments.cases)
     scores = evaluate(
         bundle,
         dataset,
@@ -81,6 +87,28 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     if arguments.against is not None:
         document["against"] = _compared(scores, read_scores(arguments.against), console)
     return document
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    """The case ids in a file, one a line, each once."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else "it is no text in UTF-8"
+        raise InputError(
+            f"The list of cases {path.name} cannot be read: {reason}.",
+            found=path.name,
+            expected="a text file with one case id a line",
+        ) from fault
+    ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not ids:
+        raise InputError(
+            f"The list of cases {path.name} names no case.",
+            code="usage",
+            found=0,
+            expected="at least one case id, one a line",
+        )
+    return ids
 
 
 def _compared(scores: Scores, other: Scores, console: Console) -> dict[str, Any]:

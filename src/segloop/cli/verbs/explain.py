@@ -11,6 +11,7 @@ import numpy as np
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
 from segloop.cli.quiet import load_tensorflow
+from segloop.cli.values import output_folder
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or NAME[@stage|@version]")
     parser.add_argument("input", type=Path, metavar="INPUT", help="image file, or DICOM series (file, folder, zip)")
     parser.add_argument("--label", required=True, metavar="L", help="name or number of the label to explain")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for maps and pictures")
+    parser.add_argument(
+        "-o", "--output", type=output_folder, required=True, metavar="OUT", help="folder for maps and pictures"
+    )
     parser.add_argument(
         "--region",
         default="found",
@@ -104,14 +107,20 @@ def label_of(plan: Plan, text: str) -> LabelSpec:
         if text.casefold() in (str(spec.value), spec.name.casefold(), spec.name_zh.casefold()):
             return spec
     names = {str(spec.value): spec.name for spec in plan.labels}
-    raise InputError(f"{plan.name} has no label {text!r}.", code="usage", found=text, expected=names)
+    raise InputError(
+        f"{plan.name} has no label {text!r}.",
+        code="usage",
+        found=text,
+        expected=names,
+        hint=f"Its labels are {', '.join(f'{number} {name}' for number, name in names.items())}.",
+    )
 
 
 def _read(source: Path, plan: Plan, series_uid: str | None) -> Volume:
-    from segloop.io import dicom, files
+    from segloop.io import channels, dicom, files
 
     if source.is_file() and files.is_image_file(source):
-        return files.read(source)
+        return channels.read(channels.of_one_image(source, plan.network.channels)[1])
     with dicom.opened(source) as folder:
         chosen = dicom.select(dicom.scan_files(folder), plan.inputs, series_uid).chosen
         return dicom.read_series(chosen, plan.reading)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
 from segloop.cli.quiet import load_tensorflow
+from segloop.cli.values import output_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=output_folder,
         required=True,
         metavar="DIR",
         help="where it goes; saved-model adds DIR/N",

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from segloop.cli.console import Console
-from segloop.cli.values import setting, size_bytes
+from segloop.cli.values import output_file, setting, size_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of images and label maps")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLAN.json", help="where the Plan goes")
+    parser.add_argument(
+        "-o", "--output", type=output_file, required=True, metavar="PLAN.json", help="where the Plan goes"
+    )
     parser.add_argument("--dims", type=int, choices=(2, 3), help="2-D or 3-D network (default: what the data suggest)")
     parser.add_argument("--size", type=int, choices=(256, 512), help="patch edge in pixels of a 2-D network")
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
-from segloop.cli.values import size_bytes
+from segloop.cli.values import output_folder, size_bytes
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,10 +21,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder, or NAME[@stage|@version]")
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="image file, DICOM series, or folder of either"
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="image file (of several channel files NAME_0000 … any), DICOM series, or folder of either",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT", help="folder for OUT/<case or series>.nii.gz"
+        "-o",
+        "--output",
+        type=output_folder,
+        required=True,
+        metavar="OUT",
+        help="folder for OUT/<case or series>.nii.gz",
     )
     parser.add_argument(
         "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="what runs the network"
@@ -45,19 +54,19 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     bundle = registry(arguments).load(arguments.bundle)
     segmenter = Segmenter(bundle, runtime=arguments.runtime, memory=arguments.memory, tta=arguments.tta)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    inputs = list(_inputs(arguments.inputs))
+    inputs = list(_inputs(arguments.inputs, bundle.plan.network.channels))
     taken: dict[str, Path] = {}
     written: list[dict[str, Any]] = []
     for number, source in enumerate(inputs):
-        console.progress(number, len(inputs), source.name)
+        console.progress(number, len(inputs), source[0].name)
         name, volume = _load(source, segmenter, arguments.series)
         if name in taken:
             raise InputError(
-                f"Two inputs would both be written to {name}.nii.gz: {taken[name]} and {source}.",
+                f"Two inputs would both be written to {name}.nii.gz: {taken[name]} and {source[0]}.",
                 code="usage",
                 hint="Predict them into different folders.",
             )
-        taken[name] = source
+        taken[name] = source[0]
         written.append(_predict(segmenter, name, volume, arguments))
     if written:
         console.say(
@@ -91,24 +100,31 @@ def _predict(segmenter: Segmenter, name: str, volume: Volume, arguments: argpars
     return document
 
 
-def _inputs(sources: list[Path]) -> Iterator[Path]:
-    """Files and DICOM folders; a folder of image files gives each of them."""
+def _inputs(sources: list[Path], channels: int) -> Iterator[tuple[Path, ...]]:
+    """Image files (those of its channels together) and DICOM folders; a folder of image files gives each of them."""
     from segloop.io import files
+    from segloop.io.channels import of_one_image
 
+    told: set[tuple[Path, ...]] = set()
     for source in sources:
         if not source.exists():
             raise InputError(
                 f"There is no {source}.", code="input.unreadable", found=str(source), expected="a file or folder"
             )
         images = sorted(p for p in source.iterdir() if files.is_image_file(p)) if source.is_dir() else []
-        yield from images or [source]
+        for path in images or [source]:
+            together = of_one_image(path, channels)[1] if files.is_image_file(path) and path.is_file() else (path,)
+            if len(together) == 1 or together not in told:
+                yield together
+            told.add(together)
 
 
-def _load(source: Path, segmenter: Segmenter, series_uid: str | None) -> tuple[str, Volume]:
-    from segloop.io import dicom, files
+def _load(source: tuple[Path, ...], segmenter: Segmenter, series_uid: str | None) -> tuple[str, Volume]:
+    from segloop.io import channels, dicom, files
 
-    if source.is_file() and files.is_image_file(source):
-        return files.stem(source), files.read(source)
-    with dicom.opened(source) as folder:
+    first = source[0]
+    if first.is_file() and files.is_image_file(first):
+        return channels.of_one_image(first, len(source))[0], channels.read(source)
+    with dicom.opened(first) as folder:
         chosen = dicom.select(dicom.scan_files(folder), segmenter.bundle.plan.inputs, series_uid).chosen
         return chosen.series_uid, dicom.read_series(chosen, segmenter.bundle.plan.reading)

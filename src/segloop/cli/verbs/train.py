@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from segloop.cli.console import Console, minutes
 from segloop.cli.deployment import add_registry, registry
 from segloop.cli.quiet import load_tensorflow
-from segloop.cli.values import duration_s, fold, setting
+from segloop.cli.values import count, duration_s, fold, output_folder, setting
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=output_folder,
         required=True,
         metavar="RUN",
         help="folder for bundle, logs and report; a file `stop` in it ends the training",
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--time-budget", type=duration_s, metavar="15m", help="from the start of the command to the written bundle"
     )
-    length.add_argument("--epochs", type=int, metavar="N", help="number of epochs instead of the Plan's")
+    length.add_argument("--epochs", type=count, metavar="N", help="number of epochs instead of the Plan's")
     parser.add_argument("--resume", action="store_true", help="go on from RUN's last checkpoint")
     parser.add_argument(
         "--backend",
@@ -56,6 +56,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what computes the steps (default: KERAS_BACKEND, else tensorflow); a run of JAX becomes a bundle when it "
         "is resumed on TensorFlow",
     )
+    add_start(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of weights, patches and augmentation")
+    parser.add_argument("--name", metavar="NAME", help="name of the model (default: the dataset's)")
+    parser.add_argument(
+        "--model-version", default="0.1.0", metavar="V", help="version written into the bundle (default 0.1.0)"
+    )
+    parser.add_argument(
+        "--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="change a field of the Plan"
+    )
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what a training starts from."""
     parser.add_argument("--encoder", choices=ENCODERS, help="a 2-D network around this ImageNet encoder")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -70,14 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from these weights of the encoder; a URL that ends in / is a mirror of Keras' files",
     )
     add_registry(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of weights, patches and augmentation")
-    parser.add_argument("--name", metavar="NAME", help="name of the model (default: the dataset's)")
-    parser.add_argument(
-        "--model-version", default="0.1.0", metavar="V", help="version written into the bundle (default 0.1.0)"
-    )
-    parser.add_argument(
-        "--set", type=setting, action="append", default=[], metavar="KEY=VALUE", help="change a field of the Plan"
-    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     dataset = Dataset.load(arguments.dataset)
     init = registry(arguments).load(arguments.init) if arguments.init is not None else None
-    plan = _plan(arguments, dataset, init)
+    plan = planned(arguments, dataset, init)
     watch = _Watch(console)
     result = fit(
         plan,
@@ -125,8 +130,13 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     }
 
 
-def _plan(arguments: argparse.Namespace, dataset: Dataset, init: Bundle | None) -> Plan:
-    """The recipe: a file's, or planned from the dataset, with the network that the start of the training asks for."""
+def planned(arguments: argparse.Namespace, dataset: Dataset, init: Bundle | None) -> Plan:
+    """The recipe: a file's, or planned from the dataset, with the network that the start of the training asks for.
+
+    Raises:
+        InputError: `usage` when the network has an ImageNet encoder and no weights are named for it.
+        PlanError: `plan.invalid`.
+    """
     from segloop.data import Budget, fingerprint, make_plan
     from segloop.plan import Plan, imagenet_network, with_network
 
@@ -184,6 +194,15 @@ def _command(arguments: argparse.Namespace) -> str:
         words += ["--time-budget", f"{arguments.time_budget:g}s"]
     if arguments.epochs is not None:
         words += ["--epochs", str(arguments.epochs)]
+    words += start_words(arguments)
+    for key, value in arguments.set:
+        words += ["--set", f"{key}={value}"]
+    return shlex.join([*words, "--seed", str(arguments.seed)])
+
+
+def start_words(arguments: argparse.Namespace) -> list[str]:
+    """What a training starts from, as a model card shows it."""
+    words = []
     if arguments.encoder is not None:
         words += ["--encoder", arguments.encoder]
     if arguments.init is not None:
@@ -193,9 +212,7 @@ def _command(arguments: argparse.Namespace) -> str:
             "--encoder-weights",
             "mirror" if _is_url(arguments.encoder_weights) else Path(arguments.encoder_weights).name,
         ]
-    for key, value in arguments.set:
-        words += ["--set", f"{key}={value}"]
-    return shlex.join([*words, "--seed", str(arguments.seed)])
+    return words
 
 
 def _is_url(text: str) -> bool:

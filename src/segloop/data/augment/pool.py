@@ -14,6 +14,9 @@ from segloop.plan import Size
 BLOCK = 8
 """Rows are stored in whole blocks of so many voxels."""
 
+Cut = Callable[[KerasTensor, KerasTensor, tuple[int, ...]], KerasTensor]
+"""A piece of an array, by its first place (a tensor) and its size."""
+
 
 def _take(stored: KerasTensor, index: KerasTensor) -> KerasTensor:
     return ops.take(stored, index, axis=0)
@@ -33,6 +36,7 @@ class Pool:
         border: Voxels before the image along z, y, x; 2-D images have none along z.
         read: Rows of an array at indices of any shape, none of them negative. A backend's own gather may be quicker
             than the one of Keras, which allows for negative ones.
+        cut: A piece of an array, whose first place is none that is known beforehand.
     """
 
     images: KerasTensor
@@ -41,6 +45,7 @@ class Pool:
     shapes: KerasTensor
     border: tuple[int, int, int] = (1, 1, 1)
     read: Callable[[KerasTensor, KerasTensor], KerasTensor] = _take
+    cut: Cut = ops.slice
 
     @classmethod
     def of(
@@ -120,7 +125,7 @@ def crop(
         wide = pool.read(ops.reshape(stored, (-1, BLOCK * depth)), index)
         wide = ops.reshape(wide, (batch, slices, rows, count * BLOCK * depth))
         size = (slices, rows, columns * depth)
-        cut = ops.stack([ops.slice(wide[i], ops.stack([0, 0, rest[i] * depth]), size) for i in range(batch)])
+        cut = ops.stack([pool.cut(wide[i], ops.stack([0, 0, rest[i] * depth]), size) for i in range(batch)])
         cut = ops.reshape(cut, (batch, slices, rows, columns, depth))
         mirrored = turned[:, None, None, None, None]
         return ops.cond(ops.any(turned), lambda: ops.where(mirrored, ops.flip(cut, axis=3), cut), lambda: cut)
@@ -181,4 +186,4 @@ def _sides(shape: Sequence[int], dims: int) -> list[tuple[int, int]]:
     return [(1, 1) if dims == 3 else (0, 0), (1, 1), (1, after)]
 
 
-__all__ = ["BLOCK", "Pool", "crop", "warp"]
+__all__ = ["BLOCK", "Cut", "Pool", "crop", "warp"]

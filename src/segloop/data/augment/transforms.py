@@ -12,7 +12,7 @@ from keras import KerasTensor, ops
 from segloop.data.augment import values
 from segloop.data.augment.draws import Draw, between, happens, rotation, uniform
 from segloop.data.augment.fields import splines, spread
-from segloop.data.augment.pool import Pool, crop, warp
+from segloop.data.augment.pool import Cut, Pool, crop, warp
 from segloop.data.augment.sides import exchange
 from segloop.plan import AugmentationSpec, Plan, Size
 from segloop.volume import Vector
@@ -157,7 +157,7 @@ class Augment:
         bent = ops.any(draw.elastic != 0)
         return tuple(ops.cond(bent, lambda: self._bent(draw, points), lambda: tuple(points)))
 
-    def intensity(self, draw: Draw, images: KerasTensor) -> KerasTensor:
+    def intensity(self, draw: Draw, images: KerasTensor, cut: Cut) -> KerasTensor:
         """What changes values of patches (b, z, y, x, channels): field, gamma, contrast, brightness, blur, noise.
 
         In the order in which they arise: tissue and coil, display, optics, sampling, electronics.
@@ -171,26 +171,12 @@ class Augment:
         if spec.contrast_probability > 0 or spec.brightness_probability > 0:
             needed = ops.any(ops.logical_or(draw.contrast != 1, draw.brightness != 0))
             images = _when(needed, lambda x: values.stretch(x, draw.contrast, draw.brightness), images)
-        axes = [None, 1, 2] if self.dims == 2 else [0, 1, 2]
         if spec.blur_probability > 0:
-            images = _when(
-                ops.any(draw.blur_sigma > 0),
-                lambda x: values.along(
-                    x, [None if a is None else values.blurring(self.patch[a], draw.blur_sigma) for a in axes]
-                ),
-                images,
-            )
+            images = _when(ops.any(draw.blur_sigma > 0), lambda x: self._blurred(draw, x), images)
         if spec.low_resolution_probability > 0:
-            kept = draw.low_resolution
-            images = _when(
-                ops.any(kept != 1),
-                lambda x: values.along(
-                    x, [None if a is None else values.coarsening(self.patch[a], kept[:, a]) for a in axes]
-                ),
-                images,
-            )
+            images = _when(ops.any(draw.low_resolution != 1), lambda x: self._coarsened(draw, x), images)
         if spec.noise_probability > 0:
-            images = _when(ops.any(draw.noise_sd > 0), lambda x: x + self._white(draw, x.shape), images)
+            images = _when(ops.any(draw.noise_sd > 0), lambda x: x + self._white(draw, x.shape, cut), images)
         return images
 
     def _elastic_control(self, seed: KerasTensor, strength: KerasTensor) -> KerasTensor:
@@ -222,7 +208,7 @@ class Augment:
         """Like `sample`, the patches all together."""
         image, labels = self._read(draw, pool, case, centre)
         size, own = (case.shape[0], *(self.patch if self.dims == 3 else self.patch[1:])), image.shape[-1] - self.guides
-        changed = self.intensity(draw, image[..., :own] if self.guides else image)
+        changed = self.intensity(draw, image[..., :own] if self.guides else image, pool.cut)
         image = ops.concatenate([changed, image[..., own:]], axis=-1) if self.guides else changed
         return ops.reshape(image, (*size, image.shape[-1])), ops.reshape(labels, size)
 
@@ -256,12 +242,22 @@ class Augment:
         field = spread(ops.transpose(draw.elastic, (0, 4, 1, 2, 3)), self._elastic)
         return tuple(point + field[:, axis] for axis, point in enumerate(points))
 
-    def _white(self, draw: Draw, shape: tuple[int, ...]) -> KerasTensor:
+    def _blurred(self, draw: Draw, images: KerasTensor) -> KerasTensor:
+        for axis in range(3 - self.dims, 3):
+            images = values.blurred(images, draw.blur_sigma, axis)
+        return images
+
+    def _coarsened(self, draw: Draw, images: KerasTensor) -> KerasTensor:
+        for axis in range(3 - self.dims, 3):
+            images = values.coarsened(images, draw.low_resolution[:, axis], axis)
+        return images
+
+    def _white(self, draw: Draw, shape: tuple[int, ...], cut: Cut) -> KerasTensor:
         """Noise read from one fixed table at a random start: a hundred times cheaper than fresh normal numbers."""
         size = prod(shape[1:])
         # The table goes on from its beginning, so that what is read is always one piece.
         table = ops.convert_to_tensor(np.resize(self._noise, _NOISE_VALUES + size))
-        pieces = [ops.slice(table, draw.noise_start[i : i + 1], (size,)) for i in range(shape[0])]
+        pieces = [cut(table, draw.noise_start[i : i + 1], (size,)) for i in range(shape[0])]
         return ops.reshape(ops.stack(pieces), shape) * values.per_patch(draw.noise_sd)
 
 

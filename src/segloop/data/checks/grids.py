@@ -34,7 +34,10 @@ def compare(image: Geometry, label: Geometry, *, mendable: bool) -> tuple[Findin
         mend = "" if mendable else "Find out which of the two headers is right; nothing here tells."
         cause = "" if mendable else "The axes run the other way, and turned back they lie elsewhere: a header is wrong."
         codes = label.axis_codes, image.axis_codes
-        return (Finding("mirrored_label", *codes, cause=cause, mend=mend, mendable=mendable),)
+        found = Finding("mirrored_label", *codes, cause=cause, mend=mend, mendable=mendable)
+        if turned.shape == image.shape:
+            return (found,)
+        return found, Finding("shape_differs", list(turned.shape), list(image.shape), mendable=mendable)
     if label.shape != image.shape:
         return (Finding("shape_differs", list(label.shape), list(image.shape), mendable=mendable),)
     cause = _LOST + "Its voxels are those of the image." if lost else ""

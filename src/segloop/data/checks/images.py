@@ -15,7 +15,7 @@ from segloop.data.checks.survey import Survey
 from segloop.data.dataset import PHOTOGRAPHS
 
 # No scanner for people has finer or coarser voxels; microscopes have, and say no modality that people are scanned with.
-_FINEST_MM, _COARSEST_MM = 0.01, 100.0
+_FINEST_MM, _COARSEST_MM = 0.01, 50.0
 _SCANNED = ("CT", "MR", "PT", "US")
 _OFF_SPACING = 4.0
 _ENOUGH = 3

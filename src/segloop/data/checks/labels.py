@@ -69,6 +69,9 @@ def _names(
     if survey.labels:
         white = pictures and set(survey.labels) == {1} and holders[_WHITE] > holders[1]
         known = {_WHITE} if white else set(survey.labels)
+    elif any(map(_is_lossy, cases)):
+        # Every grey that compression left would be a label.
+        known = {_WHITE}
     else:
         rare = max(1, len(cases) // 20)
         known = {v for v, count in holders.items() if v and (count > rare or len(cases) < _FEW)}
@@ -78,12 +81,19 @@ def _names(
     for case in cases:
         strange = sorted(set(case.values or ()) - {0} - known - ignored)
         if strange and case.entry.label:
-            lossy = case.entry.label.suffix.lower() in (".jpg", ".jpeg")
+            lossy = _is_lossy(case)
             cause = "JPEG changes values, so it cannot hold a label map." if lossy else ""
             file, expected = survey.relative(case.entry.label), [0, *sorted(known)]
-            finding = Finding("unknown_label", strange[:10], expected, severity=severity, cause=cause, file=file)
+            mend = "Export the masks again as PNG or TIFF." if lossy else ""
+            finding = Finding(
+                "unknown_label", strange[:10], expected, severity=severity, cause=cause, mend=mend, file=file
+            )
             findings.append((case.id, finding))
     return names, findings
+
+
+def _is_lossy(case: CaseFacts) -> bool:
+    return case.entry.label is not None and case.entry.label.suffix.lower() in (".jpg", ".jpeg")
 
 
 def _empty(survey: Survey, cases: Sequence[CaseFacts]) -> Iterator[Fault]:

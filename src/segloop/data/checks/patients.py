@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from segloop.data.checks.faults import Fault, Finding
@@ -77,13 +77,20 @@ def suspects(survey: Survey) -> tuple[tuple[bool, dict[str, list[str]]], ...]:
     listed = _listed(survey)
     if listed:
         return ((True, _grouped({case: listed.get(case, "") for case in ids})),)
-    marked = _grouped({case: match["who"] if (match := _MARKS.fullmatch(case)) else "" for case in ids})
-    sure = {who: cases for who, cases in marked.items() if len(cases) <= _MOST_OF_ONE}
+    sure = named_alike(ids)
     numbered = _grouped({case: match["who"] if (match := _NUMBERED.fullmatch(case)) else "" for case in ids})
     small = {who: cases for who, cases in numbered.items() if len(cases) <= _MOST_OF_ONE}
     # One large number behind one name is how cases are numbered, not how patients are.
     unsure = small if len(small) == len(numbered) and len(small) > 1 else {}
+    told = {case for cases in sure.values() for case in cases}
+    unsure = {who: cases for who, cases in unsure.items() if not told.issuperset(cases)}
     return ((True, sure), (False, unsure))
+
+
+def named_alike(ids: Iterable[str]) -> dict[str, list[str]]:
+    """Cases whose names certainly tell one patient, such as `sub-03_ses-1` and `sub-03_ses-2`: patient to cases."""
+    marked = _grouped({case: match["who"] if (match := _MARKS.fullmatch(case)) else "" for case in ids})
+    return {who: cases for who, cases in marked.items() if len(cases) <= _MOST_OF_ONE}
 
 
 def _grouped(who: Mapping[str, str]) -> dict[str, list[str]]:

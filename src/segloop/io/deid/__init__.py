@@ -12,11 +12,12 @@ Source: DICOM PS3.15, annex E; `table.edition()` says which edition.
 
 from __future__ import annotations
 
-from segloop.io.deid.copies import Deidentified, Refused, deidentify, pseudonymise
+from segloop.io.deid.copies import Deidentified, Refused, alias_of, deidentify, pseudonymise
 from segloop.io.deid.keys import new_uid, pseudonym, read_key
-from segloop.io.deid.mapping import Links, MappingTable, read_links
+from segloop.io.deid.mapping import Links, MappingTable, merged, read_links
 from segloop.io.deid.profile import BASIC, CLEAN, RETAIN, Option, Profile
 from segloop.io.deid.relink import Reidentified, reidentify
+from segloop.io.deid.tracing import Traced, aliases_in, trace
 
 __all__ = [
     "BASIC",
@@ -29,11 +30,16 @@ __all__ = [
     "Profile",
     "Refused",
     "Reidentified",
+    "Traced",
+    "alias_of",
+    "aliases_in",
     "deidentify",
+    "merged",
     "new_uid",
     "pseudonym",
     "pseudonymise",
     "read_key",
     "read_links",
     "reidentify",
+    "trace",
 ]

@@ -34,4 +34,4 @@ def item_action(item: Dataset, options: frozenset[Option]) -> str:
     if kind in _DATES:
         retained = options & {Option.FULL_DATES, Option.MODIFIED_DATES}
         return table.KEEP if retained else table.DUMMY
-    return table.KEEP if kind == "TEXT" and Option.STRUCTURED_CONTENT in options else table.DUMMY
+    return table.CLEAN if kind == "TEXT" and Option.STRUCTURED_CONTENT in options else table.DUMMY

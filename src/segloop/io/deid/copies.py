@@ -112,7 +112,9 @@ def deidentify(
     return Deidentified(tuple(shelf.done), tuple(refused))
 
 
-def pseudonymise(sources: Sequence[Path], out: Path, key: bytes, profile: Profile = BASIC) -> tuple[Path, ...]:
+def pseudonymise(
+    sources: Sequence[Path], out: Path, key: bytes, profile: Profile = BASIC, mapping: MappingTable | None = None
+) -> tuple[Path, ...]:
     """Write copies of one patient's files without identity, named by their new SOP instance UIDs; all or none is right.
 
     Args:
@@ -120,23 +122,29 @@ def pseudonymise(sources: Sequence[Path], out: Path, key: bytes, profile: Profil
         out: Folder for the copies; made when absent.
         key: Secret that pseudonyms, UIDs and date shifts are derived with.
         profile: What is kept and what goes.
+        mapping: The table in which each copy is noted before it gets its name, so that it leads back.
 
     Raises:
-        InputError: `input.two_patients`, `input.unreadable`.
+        InputError: `input.two_patients`, `input.unreadable`, `input.duplicate`.
         PrivacyError: `pixels.uncleared`: text is burned into the pixels; `identity.document`: a document inside
-            cannot be looked into; `identity.found`: an identity still stands in a copy. Nothing of that file is
-            written.
+            cannot be looked into; `identity.found`: an identity still stands in a copy. `mapping.key`,
+            `mapping.damaged`, `mapping.busy`: the table cannot be written. Nothing is written then.
     """
     out.mkdir(parents=True, exist_ok=True)
-    kept: list[Path] = []
+    shelf = _Shelf(mapping)
     seen: str | None = None
-    for number, source in enumerate(sources, start=1):
-        copy = _copied(source, f"{number} of {len(sources)}", key, profile)
-        if seen not in (None, copy.alias):
-            raise InputError("The files to copy belong to two patients.", code="input.two_patients")
-        seen = copy.alias
-        kept.append(keep(copy.content, out / f"{copy.dataset.SOPInstanceUID}.dcm"))
-    return tuple(kept)
+    try:
+        for number, source in enumerate(sources, start=1):
+            which = f"{number} of {len(sources)}"
+            copy = _copied(source, which, key, profile, note=mapping is not None)
+            if seen not in (None, copy.alias):
+                raise InputError("The files to copy belong to two patients.", code="input.two_patients")
+            seen = copy.alias
+            shelf.put(copy, out / f"{copy.dataset.SOPInstanceUID}.dcm", which)
+        shelf.name_all()
+    finally:
+        shelf.clear()
+    return tuple(shelf.done)
 
 
 def _copied(source: Path, which: str, key: bytes, profile: Profile, *, note: bool = False) -> _Copy:
@@ -144,7 +152,7 @@ def _copied(source: Path, which: str, key: bytes, profile: Profile, *, note: boo
     with quiet():
         dataset = _read(source, which)
         try:
-            alias = _alias(dataset, key)
+            alias = alias_of(dataset, key)
             original = Original.of(dataset) if note else None
             return _Copy(dataset, alias, _cleaned(dataset, alias, key, profile), original)
         except _BROKEN:
@@ -157,15 +165,15 @@ def _read(source: Path, which: str) -> FileDataset:
         dataset = dcmread(source)
     except (OSError, InvalidDicomError, EOFError, ValueError) as fault:
         raise InputError(f"File {which} cannot be read as DICOM.") from fault
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+        raise InputError(f"File {which} is a DICOMDIR; make a new one of the copies.")
     if dataset.file_meta.get("TransferSyntaxUID") is None or not dataset.get("SOPInstanceUID"):
         raise InputError(f"File {which} has no transfer syntax or no SOP instance UID.")
-    if dataset.get("SOPClassUID") == _DIRECTORY:
-        raise InputError(f"File {which} is a DICOMDIR; make a new one of the copies.")
     return dataset
 
 
-def _alias(dataset: Dataset, key: bytes) -> str:
-    """The patient's pseudonym; of a patient without an id, by name and birth date, else by the study."""
+def alias_of(dataset: Dataset, key: bytes) -> str:
+    """The pseudonym that a file's patient gets: by id; without one by name and birth date, else by the study."""
     patient, issuer = str(dataset.get("PatientID", "")), str(dataset.get("IssuerOfPatientID", ""))
     if not patient.strip():
         person = f"{dataset.get('PatientName', '')}\\{dataset.get('PatientBirthDate', '')}".strip("\\^ ")

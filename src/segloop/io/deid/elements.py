@@ -15,6 +15,10 @@ TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC"})
 """VRs of free text in the file's character set."""
 
 
+_BINARY = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "OB or OW", "US or OW"})
+_BINARY |= frozenset({"FD", "FL", "SL", "SV", "UL", "UV", "AT"})
+_PICTURE = 0x7FE0
+
 _STRUCTURE = frozenset(
     ["ValueType", "RelationshipType", "ContinuityOfContent", "CompletionFlag", "VerificationFlag", "Modality"]
 )
@@ -35,6 +39,11 @@ def vr_of(element: DataElement | RawDataElement) -> str:
 def is_term(element: DataElement | RawDataElement) -> bool:
     """Whether a code string has a value that the standard gives it and without which the object cannot be read."""
     return keyword_of(int(element.tag)) in _STRUCTURE and content_of(element).strip(b"\0 ") in _TERMS
+
+
+def is_binary(element: DataElement | RawDataElement, vr: str) -> bool:
+    """Whether a value is bytes in which text can hide, numbers of four bytes and more too; not the picture itself."""
+    return vr in _BINARY and element.tag.group != _PICTURE
 
 
 @cache

@@ -11,7 +11,17 @@ from pydicom.tag import BaseTag
 
 from segloop.io.deid import table
 from segloop.io.deid.content import item_action
-from segloop.io.deid.elements import TEXT, content_of, is_known, is_term, keyword_of, text_of, vr_of, with_text
+from segloop.io.deid.elements import (
+    TEXT,
+    content_of,
+    is_binary,
+    is_known,
+    is_term,
+    keyword_of,
+    text_of,
+    vr_of,
+    with_text,
+)
 from segloop.io.deid.identity import Identities, encodings_of, items_of
 from segloop.io.deid.keys import new_uid
 from segloop.io.deid.matching import Matcher
@@ -22,10 +32,15 @@ _STANDARD_UIDS = "1.2.840.10008."
 _CONTENT = frozenset({0x0040A730, 0x00400555, 0x00400612})
 """Content Sequence, Acquisition Context Sequence, Specimen Preparation Step Content Item Sequence."""
 
+_UID_VALUE, _TEXT_VALUE = 0x0040A124, 0x0040A160
 _CURVES, _OVERLAYS = 0x5000, 0x6000
 _ROI_OVERLAY = "R"
 _DATES = frozenset({"DA", "DT"})
 _CHECKED = frozenset({"DS", "IS", "AS", "TM", "DA", "DT"})
+_SHOWN = frozenset(
+    {0x00281201, 0x00281202, 0x00281203, 0x00281204, 0x00281221, 0x00281222, 0x00281223, 0x00283006, 0x54001010}
+)
+"""Palettes, look-up tables and waveforms: without them the object would show something else."""
 _GONE = frozenset({"UR", "AE", "UN"})
 _KEPT_UIDS = frozenset({
     "CodingSchemeUID", "ContextGroupExtensionCreatorUID", "ContextUID", "MappingResourceUID", "TemplateUID",
@@ -93,16 +108,19 @@ class Cleaner:
             self._text(dataset, element, vr, action, encodings)
         elif vr in _CHECKED:
             self._checked(dataset, element, vr, action)
-        elif vr in _GONE or action == table.CLEAN:
+        elif vr in _GONE or action == table.CLEAN or self._is_spoilt(element, vr):
             del dataset[tag]
+
+    def _is_spoilt(self, element: DataElement | RawDataElement, vr: str) -> bool:
+        """Whether bytes that no picture and no waveform needs hold an identity; in others the search will find it."""
+        spoilt = is_binary(element, vr) and self._matcher.found_in_binary(content_of(element))
+        return spoilt and int(element.tag) not in _SHOWN
 
     def _unlisted(self, dataset: Dataset, tag: BaseTag) -> str:
         """The action for what the table does not list."""
         kind = tag.group & 0xFF00
         if kind == _OVERLAYS:
-            graphics = Option.GRAPHICS in self.profile.options
-            told = dataset.get_item(tag.group << 16 | 0x0040) if graphics else None
-            return table.KEEP if told and content_of(told).strip() == _ROI_OVERLAY.encode() else table.REMOVE
+            return table.KEEP if self._is_clean_roi(dataset, tag.group << 16) else table.REMOVE
         if kind == _CURVES or tag.group in (0x0000, 0x0002, 0x0004) or not is_known(tag):
             return table.REMOVE
         vr = vr_of(dataset.get_item(tag))
@@ -111,6 +129,15 @@ class Cleaner:
                 return table.EMPTY
             return table.KEEP if self.profile.dates == "UNMODIFIED" else table.CLEAN
         return table.EMPTY if vr == "PN" else table.KEEP
+
+    def _is_clean_roi(self, dataset: Dataset, group: int) -> bool:
+        """Whether an overlay is a region of interest that stays, and no bits of it spell an identity."""
+        if Option.GRAPHICS not in self.profile.options:
+            return False
+        kind, bits = (dataset.get_item(group | element) for element in (0x0040, 0x3000))
+        if kind is None or content_of(kind).strip() != _ROI_OVERLAY.encode():
+            return False
+        return bits is None or not self._matcher.found_in_binary(content_of(bits))
 
     def _sequence(
         self, dataset: Dataset, element: DataElement | RawDataElement, action: str, encodings: Sequence[str]
@@ -125,12 +152,20 @@ class Cleaner:
             told = item_action(item, self.profile.options) if tag in _CONTENT else action
             if told == table.REMOVE:
                 continue
-            self._clean(item, nested, encodings)
+            own = self._content_rules(item, told) if tag in _CONTENT else {}
+            self._clean(item, {**nested, **own} if own else nested, encodings)
             if told == table.DUMMY:
                 self._say_nothing(item, deep=tag not in _CONTENT)
             kept.append(item)
         if len(kept) != len(dataset[tag].value or ()):
             dataset[tag] = DataElement(tag, "SQ", kept)
+
+    def _content_rules(self, item: Dataset, told: str) -> dict[int, str]:
+        """What Table E.1-1 does not say of a content item's value, because it depends on the item."""
+        if told == table.CLEAN:
+            return {_TEXT_VALUE: table.CLEAN}
+        kept = told == table.KEEP and Option.UIDS in self.profile.options and item.get("ValueType") == "UIDREF"
+        return {_UID_VALUE: table.KEEP} if kept else {}
 
     def _say_nothing(self, item: Dataset, *, deep: bool) -> None:
         """Dummies in place of all text of an item, and of the items below it; of a content item only its own."""

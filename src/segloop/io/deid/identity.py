@@ -33,7 +33,12 @@ _BIRTH = tag_for_keyword("PatientBirthDate")
 _NOBODY = frozenset(
     ["removed", "anonymous", "anonymized", "anon", "unknown", "none", "patient", "name", "test", "phantom"]
 )
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
 _SHORTEST_NUMBER = 4
+_SHORTEST_BARE_NUMBER = 6
 _SHORTEST_PART = 8
 
 
@@ -139,11 +144,16 @@ def _name(text: str) -> tuple[set[str], set[str], set[str]]:
             if len(filled) > 1:
                 names.update(joint.join(order) for joint in "^ , " for order in (filled, filled[:2][::-1]))
                 names.add("".join(filled))
+                if all(part.isascii() for part in filled) and len(filled[0]) >= _SHORTEST_NUMBER:
+                    # As accounts are called: jsmith, smithj
+                    names.update((filled[1][0] + filled[0], filled[0] + filled[1][0]))
     return words, names, codes
 
 
 def _phrases(text: str, *, split: bool) -> set[str]:
     whole = {part.strip() for part in text.casefold().split("\\")}
+    # As systems write them that take a number for one
+    whole |= {part.lstrip("0") for part in whole if part.isdigit() and len(part.lstrip("0")) >= _SHORTEST_BARE_NUMBER}
     parts = {piece.strip() for part in whole for piece in re.split(r"[,;\r\n]", part)} if split else set()
     return {part for part in whole if len(part) >= _SHORTEST_NUMBER and part not in _NOBODY} | {
         part for part in parts if len(part) >= _SHORTEST_PART
@@ -158,4 +168,17 @@ def _dates(text: str) -> set[str]:
     short = (month.lstrip("0"), day.lstrip("0"))
     orders = [(year, month, day), (month, day, year), (day, month, year)]
     orders += [(short[0], short[1], year), (short[1], short[0], year), (month, day, year[2:]), (day, month, year[2:])]
-    return {text, *(joint.join(order) for joint in "-/." for order in orders)}
+    return {text, *(joint.join(order) for joint in "-/." for order in orders), *_spelt_dates(year, *short)}
+
+
+def _spelt_dates(year: str, month: str, day: str) -> set[str]:
+    """A date with its month in words."""
+    if not (1 <= int(month or 0) <= 12 and day):
+        return set()
+    long = _MONTHS[int(month) - 1]
+    found = {f"{year}年{month}月{day}日", f"{year}年{month.zfill(2)}月{day.zfill(2)}日"}
+    for name in {long, long[:3], f"{long[:3]}."}:
+        for number in {day, day.zfill(2)}:
+            found |= {f"{number} {name} {year}", f"{number}. {name} {year}", f"{name} {number}, {year}"}
+            found |= {f"{name} {number} {year}", f"{number}-{name}-{year}", f"{number}-{name}-{year[2:]}"}
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -117,6 +118,26 @@ class _Draft:
     def links(self) -> Links:
         return Links(patients=self.patients, studies=self.studies, series=self.series, instances=self.instances)
 
+    def join(self, links: Links) -> None:
+        """Take over another table.
+
+        Raises:
+            InputError: `input.two_patients`, `input.duplicate`.
+        """
+        for uid, told in links.studies.items():
+            known = self.studies.get(uid, told)
+            # What else a study says of itself may differ from series to series.
+            if (known.alias, known.study.uid) != (told.alias, told.study.uid):
+                raise InputError("Two mapping tables lead from one study to two.", code="input.two_patients")
+        for ours, theirs in ((self.series, links.series), (self.instances, links.instances)):
+            if any(ours.get(uid, told) != told for uid, told in theirs.items()):
+                raise InputError("Two mapping tables lead from one UID to two.", code="input.duplicate")
+            ours.update(theirs)
+        self.studies.update(links.studies)
+        for alias, mapped in links.patients.items():
+            frames = self.patients[alias].frames if alias in self.patients else {}
+            self.patients[alias] = MappedPatient(patient=mapped.patient, frames={**frames, **mapped.frames})
+
     def add(self, original: Original, copy: _Copy) -> None:
         """Note one file; nothing changes when one of its UIDs belongs to something else already."""
         known = self.studies.get(copy.study)
@@ -199,6 +220,18 @@ class MappingTable:
             replace_whole(sealed, self._path)
             self._seen = sealed
         self._waiting.clear()
+
+
+def merged(tables: Iterable[Links]) -> Links:
+    """What several tables hold, as one.
+
+    Raises:
+        InputError: `input.two_patients` or `input.duplicate`: they contradict each other.
+    """
+    draft = _Draft()
+    for links in tables:
+        draft.join(links)
+    return draft.links()
 
 
 def read_links(path: Path, key: bytes) -> Links:

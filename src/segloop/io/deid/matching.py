@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +19,8 @@ _ENCODINGS = (
 _ESCAPES = re.compile(rb"\x1b[\x20-\x2f]*[\x30-\x7e]")
 _SHORT, _LONG = 3, 6
 _SHORTEST_BYTES = 6
+_SHORTEST_IN_BINARY = 4
+_LARGEST_BINARY = 1 << 17
 _SHORTEST_IN_PIXELS = 12
 _BETWEEN_DIGITS = r"[\s\-./()]{0,2}"
 _BETWEEN_WORDS = r"\s+"
@@ -37,6 +39,7 @@ class Matcher:
         numbers: Long numbers, in digits.
         patterns: Byte strings, in lower case, to look for in what is no text.
         in_pixels: Those of them that are too long to arise by chance among pixels.
+        in_binary: Shorter ones as well, for values of so few bytes that hardly any arises there by chance.
     """
 
     text: re.Pattern[str]
@@ -44,6 +47,12 @@ class Matcher:
     numbers: frozenset[str]
     patterns: tuple[bytes, ...]
     in_pixels: tuple[bytes, ...]
+    in_binary: tuple[bytes, ...]
+
+    def found_in_binary(self, content: bytes) -> bool:
+        """Whether a value that is no text holds an identity; short ones are looked for in 128 KiB at most."""
+        patterns = self.in_binary if len(content) <= _LARGEST_BINARY else self.patterns
+        return holds(content.lower(), patterns)
 
     def found_in(self, element: DataElement | RawDataElement, encodings: Sequence[str]) -> bool:
         """Whether a text element holds an identity."""
@@ -84,7 +93,8 @@ def matcher(
     spelt = {w for w in every if not _is_short(w)} | phrases | names
     if dates_stay:
         spelt = {text for text in spelt if not _DATE.fullmatch(text)}
-    found = {b for text in spelt for b in _spellings(text, encodings)}
+    binary = {b for text in spelt for b in _spellings(text, encodings)}
+    found = {b for b in binary if len(b) >= _SHORTEST_BYTES}
     in_pixels = {b for b in found if len(b) >= _SHORTEST_IN_PIXELS and b"\0" not in b}
     return Matcher(
         re.compile(pattern, re.IGNORECASE),
@@ -92,7 +102,25 @@ def matcher(
         frozenset(numbers),
         tuple(sorted(found)),
         tuple(sorted(in_pixels)),
+        tuple(sorted(binary)),
     )
+
+
+def holds(content: bytes, patterns: Iterable[bytes]) -> bool:
+    """Whether one of the patterns stands in the bytes; one of digits only where no further digit is beside it."""
+    return any(_at(content, pattern) for pattern in patterns)
+
+
+def _at(content: bytes, pattern: bytes) -> bool:
+    at = content.find(pattern)
+    if not pattern[-1:].isdigit():
+        return at >= 0
+    while at >= 0:
+        end = at + len(pattern)
+        if not (content[at - 1 : at].isdigit() and pattern[:1].isdigit()) and not content[end : end + 1].isdigit():
+            return True
+        at = content.find(pattern, at + 1)
+    return False
 
 
 def normal(text: str) -> str:
@@ -154,4 +182,4 @@ def _spellings(text: str, encodings: Sequence[str]) -> set[bytes]:
             except (UnicodeError, LookupError):
                 continue
             found.add(content.lower())
-    return {b for b in found if len(b) >= _SHORTEST_BYTES and any(byte > 0x20 for byte in b)}
+    return {b for b in found if len(b) >= _SHORTEST_IN_BINARY and any(byte > 0x20 for byte in b)}

@@ -12,6 +12,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian
 
 from segloop.errors import PrivacyError
 from segloop.io.deid.burned import Box, ruled_boxes, text_boxes
+from segloop.io.deid.codestream import without_comments
 from segloop.io.deid.elements import content_of
 from segloop.io.deid.profile import Profile
 from segloop.io.deid.reading import EXTRA, SURE, Line, Reader, reader, reader_name
@@ -51,16 +52,18 @@ def clear_pixels(dataset: Dataset, profile: Profile) -> Cleared:
     An image is doubtful when it says that it has such text, when its kind usually has and it does not say that it has
     none, or when lines of glyphs are found. Where the profile refuses pixels instead of cleaning them, compressed CT,
     MR and PET sections are not decoded to look for glyphs. Where it cleans them, text detection, if it is installed,
-    looks at all but plain sections. Bytes behind the last pixel are cut off.
+    looks at all but plain sections. Bytes behind the last pixel are cut off, and comments in compressed ones blanked.
 
     Raises:
         PrivacyError: `pixels.uncleared`: the profile does not ask for cleaning; no rule knows where the text is and no
             text detection is installed, or it is not sure; or text is found even after blanking.
     """
     sop_class = str(dataset.get("SOPClassUID", ""))
-    if "PixelData" not in dataset or sop_class.startswith(_NO_PICTURE) or dataset.get("BitsAllocated", 0) < 8:
+    if "PixelData" not in dataset:
         return Cleared()
     _cut(dataset)
+    if sop_class.startswith(_NO_PICTURE) or dataset.get("BitsAllocated", 0) < 8:
+        return Cleared()
     flag = str(dataset.get("BurnedInAnnotation", "")).strip().upper()
     said = flag == "YES" or (flag != "NO" and sop_class.startswith(_CAPTURES))
     cleaning = profile.pixels == "clean"
@@ -131,14 +134,31 @@ def _touch(one: Box, other: Box) -> bool:
 
 
 def _cut(dataset: Dataset) -> None:
-    """Cut off what stands behind the last native pixel: nobody shows it, and anything may be in it."""
-    if UID(dataset.file_meta.TransferSyntaxUID).is_compressed or "422" in str(dataset.get("PhotometricInterpretation")):
+    """Take away what no pixel is: nobody shows it, and anything may be in it.
+
+    Cut off is what stands behind the last native pixel; blanked is what stands as comment in a compressed frame.
+    """
+    content = content_of(dataset.get_item(_PIXELS))
+    if UID(dataset.file_meta.TransferSyntaxUID).is_compressed:
+        try:
+            blanked = without_comments(content)
+        except ValueError as fault:
+            raise _undecoded() from fault
+        if blanked != content:
+            _replace_pixels(dataset, blanked)
+        return
+    if "422" in str(dataset.get("PhotometricInterpretation")):
         return
     sizes = (dataset.get(word) or 1 for word in ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"))
-    length = math.prod(map(int, sizes)) * int(dataset.BitsAllocated) // 8
-    content = content_of(dataset.get_item(_PIXELS))
+    length = (math.prod(map(int, sizes)) * int(dataset.get("BitsAllocated", 8)) + 7) // 8
     if len(content) > length + length % 2:
         dataset.PixelData = content[:length] + b"\0" * (length % 2)
+
+
+def _replace_pixels(dataset: Dataset, content: bytes) -> None:
+    element = dataset[_PIXELS]
+    element.value = content
+    element.is_undefined_length = True
 
 
 def _looked_at(dataset: Dataset, sop_class: str) -> bool:
@@ -202,7 +222,8 @@ def _blank(dataset: Dataset, boxes: list[Box]) -> None:
     for box in boxes:
         frames[:, box.top : box.bottom, box.left : box.right] = dark
     if frames.ndim == 4:
-        dataset.PlanarConfiguration = 0
+        # pydicom gives red, green and blue whatever the file holds
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
     dataset.PixelData = frames.tobytes() + b"\0" * (frames.nbytes % 2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from io import BytesIO
 from typing import cast
@@ -15,9 +15,9 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from segloop.errors import PrivacyError
-from segloop.io.deid.elements import TEXT, content_of, is_term, keyword_of, vr_of
+from segloop.io.deid.elements import TEXT, content_of, is_binary, is_term, keyword_of, vr_of
 from segloop.io.deid.identity import Identities, encodings_of, items_of
-from segloop.io.deid.matching import Matcher
+from segloop.io.deid.matching import Matcher, holds
 
 _PIXELS = 0x7FE00010
 _READ = TEXT | {"PN", "CS", "AE", "UR", "UN"}
@@ -54,7 +54,7 @@ def refuse_identity(content: bytes, identities: Identities) -> None:
         start, length = pixels.value_tell, len(content_of(pixels))
     header = content[:start] + content[start + length :]
     uids = [uid.encode() for uid in identities.uids]
-    if _holds(header.lower(), [*matcher.patterns, *uids]):
+    if holds(header.lower(), [*matcher.patterns, *uids]):
         _refuse("the bytes of the file")
     if length and _pixels_hold(memoryview(content)[start : start + length], matcher.in_pixels):
         _refuse("the bytes of the pixels")
@@ -66,6 +66,8 @@ def _names_someone(
     vr = vr_of(element)
     if vr == "UI":
         return not uids.isdisjoint(content_of(element).decode("ascii", "replace").strip("\0 ").split("\\"))
+    if is_binary(element, vr):
+        return matcher.found_in_binary(content_of(element))
     return vr in _READ and matcher.found_in(element, encodings) and not is_term(element)
 
 
@@ -87,23 +89,6 @@ def _refuse(place: str) -> None:
         expected="nothing that identifies a person",
         hint="Look at this place of the original; if what stands there is harmless, correct it there.",
     )
-
-
-def _holds(content: bytes, patterns: Iterable[bytes]) -> bool:
-    return any(_at(content, pattern) for pattern in patterns)
-
-
-def _at(content: bytes, pattern: bytes) -> bool:
-    """Whether a pattern stands in the bytes; one of digits only where no further digit is beside it."""
-    at = content.find(pattern)
-    if not pattern[-1:].isdigit():
-        return at >= 0
-    while at >= 0:
-        end = at + len(pattern)
-        if not (content[at - 1 : at].isdigit() and pattern[:1].isdigit()) and not content[end : end + 1].isdigit():
-            return True
-        at = content.find(pattern, at + 1)
-    return False
 
 
 def _pixels_hold(pixels: memoryview, patterns: tuple[bytes, ...]) -> bool:

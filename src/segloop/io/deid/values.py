@@ -26,14 +26,22 @@ _LEGAL = {
     "DT": re.compile(rb"[0-9.+\- \\\0]*"),
     "UI": re.compile(rb"[0-9. \\\0]*"),
 }
+_ON_THE_NET = re.compile(r"https?://\S+|\bwww\.\S+|[\w.+-]+@[\w-]+(\.[\w-]+)+", re.IGNORECASE)
+_MONTH = r"(?:jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|"
+_MONTH += r"nov(ember)?|dec(ember)?)\.?"
+_TITLE = r"((?-i:[Dd]r|Mr|Ms|Sr|Rn)|prof|mrs|miss|doctor|physician|herr|frau|mme|sra|dott)"
+"""Without a point, `MR` is a modality, and so are `DR` and `SR`."""
+_YEAR = r"(?:19|20)\d{2}"
 _RISKY = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"https?://\S+|\bwww\.\S+",
-        r"[\w.+-]+@[\w-]+(\.[\w-]+)+",
-        r"\b(dr|prof|mr|mrs|ms|miss|doctor|physician|rn|md|herr|frau|mme|sr|sra|dott)\b\.?(\s+[^\W\d_][\w'\-]*\.?){1,2}",
+        rf"\b({_TITLE}\s+|(dr|mr|ms|sr|md|rn|prof|mrs|dott)\.\s*)[^\W\d_][\w'\-]*\.?(\s+[^\W\d_][\w'\-]*\.?)?",
         r"\b(dob|born|birth\s*date|ssn|mrn|acc(ession)?|id|tel|phone|fax)\b\s*[#.:]*\s*[\w./-]*\d[\w./-]*",
         r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b",
+        rf"\b(\d{{1,2}}(st|nd|rd|th)?[\s./-]*)?{_MONTH}[\s,./-]*{_YEAR}\b",
+        rf"\b\d{{1,2}}(st|nd|rd|th)?[\s./-]*{_MONTH}[\s,./-]*\d{{2}}\b",
+        rf"\b{_MONTH}\s*\d{{1,2}}(st|nd|rd|th)?[\s,./-]+{_YEAR}\b",
+        rf"{_YEAR}\s*年(\s*\d{{1,2}}\s*月(\s*\d{{1,2}}\s*日)?)?",
         r"\b(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\b",
         r"\(?\+?\d[\d\s().-]{7,}\d",
         r"\b\d{5,}\b",
@@ -76,7 +84,8 @@ def cleaned(text: str, matcher: Matcher) -> str:
     """A descriptor without identities, known ones and those of their form; empty if it is far too long for one."""
     if len(text) > _LONGEST_DESCRIPTOR:
         return ""
-    return replaced(matcher.without(text), _without_risky)
+    # An address on the net before the names in it, which would leave the rest of it
+    return replaced(matcher.without(replaced(text, lambda whole: _ON_THE_NET.sub(" ", whole))), _without_risky)
 
 
 def _without_risky(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Float, Shaped
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from segloop.io.dicom.display import displayed
 from segloop.io.dicom.refs import InstanceRef
@@ -87,17 +89,27 @@ def planes_of(part: Part, modality: str, display: bool) -> Iterator[Plane]:
         yield Plane(part.slices[0], stored, native.slope, native.intercept)
         return
     if not part.frames:
-        dataset = pydicom.dcmread(path, force=True)
-        if "TransferSyntaxUID" not in getattr(dataset, "file_meta", Dataset()):
-            dataset.ensure_file_meta()
-            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        dataset = _whole(path)
         yield _plane(part.slices[0], _pixels(dataset), dataset, _rescale(dataset), modality, display)
         return
-    dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    decoded = iter_pixels(path, indices=[number - 1 for number in part.frames])
+    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    indices = [number - 1 for number in part.frames]
+    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    # The library finds single frames neither in a deflated file nor in one that does not say how it is encoded.
+    by_itself = syntax not in (None, DeflatedExplicitVRLittleEndian)
+    decoded = iter_pixels(path if by_itself else _whole(path), indices=indices)
     for number, z, stored in zip(part.frames, part.slices, decoded, strict=True):
         stated = _frame_header(dataset, number)
         yield _plane(z, stored, stated, _rescale(stated), modality, display)
+
+
+def _whole(path: Path) -> Dataset:
+    """A file with its pixels; one that does not say how it is encoded is taken as the standard's default."""
+    dataset = pydicom.dcmread(path, force=True)
+    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", Dataset()):
+        dataset.ensure_file_meta()
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    return dataset
 
 
 def _plane(
@@ -159,7 +171,8 @@ def _pixels(dataset: Dataset) -> Shaped[np.ndarray, "y x ..."]:
     Source: DICOM PS3.5 8.1.1, Pixel data encoding of related data elements.
     """
     used, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
-    if high < used or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    # What does not say how many bits it uses pydicom refuses.
+    if not used or high < used or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return pixel_array(dataset)
     dataset.BitsStored = high + 1
     stored = pixel_array(dataset)

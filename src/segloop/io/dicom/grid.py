@@ -72,7 +72,7 @@ def stack(slices: Sequence[Slice], modality: str, uneven: UnevenSlices = "refuse
     if len(slices) == 1 and not slices[0].position and modality.upper() in _PROJECTIONS:
         return _projection(slices[0])
     for s in slices:
-        if len(s.position) != 3 or len(s.orientation) != 6 or len(s.spacing) != 2 or min(s.spacing) <= 0:
+        if len(s.position) != 3 or len(s.orientation) != 6 or len(s.spacing) != 2 or not min(s.spacing) > 0:
             raise InputError(
                 f"{s.name} does not say where it lies: position, orientation or pixel spacing is absent or malformed.",
                 code="geometry.invalid",

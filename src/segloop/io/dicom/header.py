@@ -198,6 +198,18 @@ def read_header(path: Path) -> Header | None:
         return Header(path, pydicom.Dataset(), False, f"its header is damaged ({type(fault).__name__})")
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or says that it is, with or without a preamble, whatever its name."""
+    try:
+        with path.open("rb") as stream:
+            if stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM":
+                return True
+    except OSError:
+        return False
+    with quiet():
+        return read_header(path) is not None
+
+
 def read_whole_header(path: Path) -> pydicom.Dataset:
     """Every element before the pixels.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class Native:
         Raises:
             ValueError: The file is shorter than it was.
         """
-        shift = round(self.intercept)
+        shift = round(self.intercept) if math.isfinite(self.intercept) else 0
         if (
             self.inverse
             or self.slope != 1
@@ -99,6 +100,9 @@ def native_of(header: Header) -> Native | None:
         return None
     colours = text(dataset, "PhotometricInterpretation")
     if colours not in ("MONOCHROME1", "MONOCHROME2") or value_of(dataset, "ModalityLUTSequence"):
+        return None
+    # An enhanced object of one frame says in its functional groups what its values mean.
+    if value_of(dataset, "PerFrameFunctionalGroupsSequence") or value_of(dataset, "SharedFunctionalGroupsSequence"):
         return None
     try:
         return _native(header.pixels_at, dataset, colours == "MONOCHROME1")

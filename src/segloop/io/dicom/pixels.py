@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,7 @@ def _decoded(series: SeriesRef, part: Part, display: bool) -> Iterator[Plane]:
                     found=list(plane.stored.shape),
                     expected=[*shape, series.channels],
                 )
+            _require_meaning(part.file.path.name, plane)
             yield plane
     except SegloopError:
         raise
@@ -128,6 +130,18 @@ def _decoded(series: SeriesRef, part: Part, display: bool) -> Iterator[Plane]:
             found=reason,
             hint="Send the file again; it is damaged, or compressed in a way this installation cannot decode.",
         ) from fault
+
+
+def _require_meaning(name: str, plane: Plane) -> None:
+    """Refuse a rescale that would make one value, or none, of all pixels; an empty slice may have any factor."""
+    known = math.isfinite(plane.slope) and math.isfinite(plane.intercept)
+    if not known or (plane.slope == 0 and plane.stored.any()):
+        raise InputError(
+            f"{name} cannot be read: its rescale ({plane.slope:g} times, plus {plane.intercept:g}) leaves no image.",
+            found=f"slope {plane.slope:g}, intercept {plane.intercept:g}",
+            expected="finite numbers, and a slope other than 0",
+            hint="Export the series again.",
+        )
 
 
 def _needed(plane: Plane) -> int:

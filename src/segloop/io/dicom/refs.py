@@ -157,6 +157,15 @@ class SeriesRef:
         return self.study.uid
 
     @property
+    def images(self) -> tuple[tuple[InstanceRef, int], ...]:
+        """For every slice, in order, its file and the number of its frame there; 0 for a single-frame file.
+
+        The frames of one file need not follow each other, nor those of two: only this says which slice a frame is.
+        """
+        placed = {z: (file, n) for file in self.files for z, n in zip(file.slices, file.frames or (0,), strict=False)}
+        return tuple(placed[z] for z in sorted(placed))
+
+    @property
     def is_image(self) -> bool:
         """False for reports, structure sets and whatever else holds no image."""
         return all(fault.code != "input.not_an_image" for fault in self.faults)

@@ -117,7 +117,7 @@ class Regrid:
         for z in range(self.regular.shape[0]):
             k = int(np.searchsorted(middles, z))
             rows, columns = (
-                np.rint(np.arange(size) - shift).astype(int)
+                np.arange(size) - round(shift)
                 for size, shift in zip(self.regular.shape[1:], self.shifts[k], strict=True)
             )
             inside = [(n >= 0) & (n < size) for n, size in zip((rows, columns), self.source[1:], strict=True)]
@@ -133,8 +133,9 @@ class Regrid:
         self.regular.require_same_grid(labels.geometry, "a mask to be brought back onto its source slices")
         result = np.empty(self.source, labels.array.dtype)
         for k, (place, shift) in enumerate(zip(self.places, self.shifts, strict=True)):
+            # The offset is rounded once: half a pixel, rounded for each pixel anew, would take every second one twice.
             z, rows, columns = (
-                np.clip(np.rint(np.arange(size) + offset).astype(int), 0, limit - 1)
+                np.clip(np.arange(size) + round(offset), 0, limit - 1)
                 for size, offset, limit in zip((1, *self.source[1:]), (place, *shift), self.regular.shape, strict=True)
             )
             result[k] = labels.array[z[0]][np.ix_(rows, columns)]

@@ -150,7 +150,7 @@ def _series(headers: list[Header], lost: Sequence[Header], keeper: object, uneve
         faults += [Refusal("input.unreadable", f"{h.path.name} cannot be read: {h.fault or _CUT}.") for h in damaged]
         headers, repeated = without_copies(headers)
         headers, notes = without_surveys(headers)
-        faults += [*repeated, *incomplete(headers)]
+        faults += [*repeated, *incomplete(headers), *_apart(headers)]
         if not faults:
             try:
                 headers, formed = arranged(headers, text(headers[0].dataset, "Modality"), uneven)
@@ -182,6 +182,21 @@ def _series(headers: list[Header], lost: Sequence[Header], keeper: object, uneve
         linkable=_is_linkable(headers),
         keeper=keeper,
     )
+
+
+def _apart(headers: Sequence[Header]) -> list[Refusal]:
+    """A fault where images of one series lie in several patient spaces: their positions cannot be compared.
+
+    Source: DICOM PS3.3 C.7.4.1, Frame of Reference Module.
+    """
+    spaces = {text(header.dataset, "FrameOfReferenceUID") for header in headers} - {""}
+    if len(spaces) < 2:
+        return []
+    return [
+        Refusal(
+            "geometry.frame_of_reference", f"Its images lie in {len(spaces)} frames of reference; one series has one."
+        )
+    ]
 
 
 def _instances(headers: Sequence[Header], slices: Sequence[Slice]) -> tuple[InstanceRef, ...]:

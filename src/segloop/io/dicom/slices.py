@@ -76,7 +76,8 @@ def slices_of(header: Header, file: int) -> list[Slice]:
             f"{name} has a malformed or absent number in its image header.", code="geometry.invalid"
         ) from fault
     raise InputError(
-        f"{name} holds {frames} frames without saying where each lies.",
+        f"{name} holds {frames} frames without saying where each lies. If they follow each other in time, as those of "
+        "a film do, they form no volume: to segment one of them, export it as an image of its own.",
         code="geometry.invalid",
         found=f"{frames} frames, no functional groups",
         expected="a position for every frame",

@@ -53,7 +53,7 @@ def without_surveys(headers: Sequence[Header]) -> tuple[list[Header], tuple[str,
 
 
 def incomplete(headers: Sequence[Header]) -> list[Refusal]:
-    """A fault for each concatenation (one image in several files) of which a part is missing.
+    """A fault for each concatenation (one image in several files) of which a part is missing, or there twice.
 
     Source: DICOM PS3.3 C.7.6.16.1.3, Concatenation.
     """
@@ -65,6 +65,15 @@ def incomplete(headers: Sequence[Header]) -> list[Refusal]:
     faults = []
     for group in parts.values():
         numbers = {number(header.dataset, "InConcatenationNumber") or 0 for header in group}
+        if len(numbers) < len(group):
+            faults.append(
+                Refusal(
+                    "input.duplicate",
+                    f"{len(group)} files share {len(numbers)} numbers of parts of an image in several files (a "
+                    "concatenation).",
+                )
+            )
+            continue
         stated = max(number(header.dataset, "InConcatenationTotalNumber") or 0 for header in group)
         total = max(stated, *numbers)
         if numbers != set(range(1, total + 1)):

@@ -125,6 +125,7 @@ def _opened(
             found=[s.name for s in all_found],
             expected=absent or "at least one structure with closed contours",
         )
+    target.require_same_patient(file.name, text(dataset, "PatientID"), text(dataset, "IssuerOfPatientID"))
     target.require_same_space(file.name, frames, describe(file, dataset).series_uids)
     return target, found
 

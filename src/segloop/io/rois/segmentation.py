@@ -177,6 +177,7 @@ def _opened(file: Path, where: SeriesRef | Geometry | None) -> _Segmentation:
     else:
         target = Target.of(where)
         spaces = {text(dataset, "FrameOfReferenceUID")}
+        target.require_same_patient(file.name, text(dataset, "PatientID"), text(dataset, "IssuerOfPatientID"))
         target.require_same_space(file.name, spaces, describe(file, dataset).series_uids)
     label_map = text(dataset, "SegmentationType").upper() == "LABELMAP"
     stray = {f.segment for f in frames if f.segment not in names} if not label_map else set()

@@ -74,8 +74,32 @@ class Target:
         where.require_readable()
         if where.geometry is None:
             raise InputError(f"{where.title} holds no volume.", code="input.not_an_image")
-        order = [(file.sop_instance_uid, frame) for file in where.files for frame in file.frames or (0,)]
-        return cls(where.geometry, where, {key: z for z, key in enumerate(order) if key[0]})
+        images = ((file.sop_instance_uid, frame) for file, frame in where.images)
+        return cls(where.geometry, where, {key: z for z, key in enumerate(images) if key[0]})
+
+    def require_same_patient(self, what: str, patient_id: str, issuer: str) -> None:
+        """Refuse what is another patient's, whatever else fits; who states no id is not known to be another.
+
+        Args:
+            what: The file's name.
+            patient_id: PatientID of the file.
+            issuer: IssuerOfPatientID of the file.
+
+        Raises:
+            InputError: `input.two_patients`; it says nothing of either.
+        """
+        if self.series is None:
+            return
+        own = self.series.patient
+        issuers = {issuer, own.issuer} - {""}
+        if patient_id and own.id and (patient_id != own.id or len(issuers) > 1):
+            raise InputError(
+                f"{what} belongs to another patient than {self.series.title}.",
+                code="input.two_patients",
+                found=2,
+                expected=1,
+                hint="Give the series it was drawn on.",
+            )
 
     def require_same_space(self, what: str, frame_uids: Collection[str], series_uids: Collection[str]) -> None:
         """Refuse what was drawn in another patient space.

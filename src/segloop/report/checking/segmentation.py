@@ -87,8 +87,7 @@ def _placed(
     frames: tuple[SegFrame, ...], geometry: Geometry, series: SeriesRef
 ) -> Iterator[tuple[int, tuple[Fault, ...]]]:
     """For each frame the slice of the source that it lies on, -1 for none, and what is wrong with its place."""
-    images = [(file.sop_instance_uid, frame) for file in series.files for frame in file.frames or (0,)]
-    slices = {image: z for z, image in enumerate(images)}
+    slices = {(file.sop_instance_uid, frame): z for z, (file, frame) in enumerate(series.images)}
     positions = np.array(slice_positions(series, geometry))
     axes = np.array([*geometry.direction[2], *geometry.direction[1]])
     flat = frame_of_reference(series) is None

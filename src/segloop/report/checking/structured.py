@@ -154,14 +154,12 @@ def _place(
     number = findings.segment_numbers[group.spec.value]
     if segments != [(said(seg, "SOPClassUID"), said(seg, "SOPInstanceUID"), (), (number,))] or pointed:
         yield Fault("ReferencedSegment")
-    every = [(file, frame) for file in series.files for frame in file.frames or (0,)]
-    on = [every[z] for z in shown]
-    if series.files[0].frames:
-        numbers = tuple(sorted(frame for _, frame in on))
-        expected = [(series.files[0].sop_class_uid, series.files[0].sop_instance_uid, numbers, ())]
-    else:
-        expected = [(file.sop_class_uid, file.sop_instance_uid, (), ()) for file, _ in on]
-    if sorted(images) != sorted(expected):
+    frames: dict[tuple[str, str], tuple[int, ...]] = {}
+    source = series.images
+    for file, frame in (source[z] for z in shown):
+        named = (file.sop_class_uid, file.sop_instance_uid)
+        frames[named] = tuple(sorted((*frames.get(named, ()), *([frame] if frame else []))))
+    if sorted(images) != sorted((*named, numbers, ()) for named, numbers in frames.items()):
         yield Fault("SourceImageForSegmentation", space=True)
 
 

@@ -105,14 +105,21 @@ def observers(findings: Findings) -> tuple[Any | None, Any]:
             serial_number=model.digest,
         ),
     )
-    if signature is None:
-        return None, device
+    return (None if signature is None else person_observer(signature.observer, signature.organisation)), device
+
+
+def person_observer(name: str, organisation: str = "") -> Any:
+    """Observer context of a person.
+
+    Source: DICOM PS3.16 TID 1003.
+    """
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
     # A bare family name is a name too; the caret says so to libraries that take it for a mistake.
-    name = signature.observer if "^" in signature.observer else f"{signature.observer}^"
-    person = hd.sr.ObserverContext(
+    return hd.sr.ObserverContext(
         observer_type=codes.DCM.Person,
         observer_identifying_attributes=hd.sr.PersonObserverIdentifyingAttributes(
-            name=name, organization_name=signature.organisation
+            name=name if "^" in name else f"{name}^", organization_name=organisation or None
         ),
     )
-    return person, device

@@ -14,11 +14,11 @@ from segloop.errors import InputError, PrivacyError
 from segloop.io.dicom.refs import SeriesRef
 from segloop.io.dicom.rejection import KEY_OBJECTS, REJECTIONS
 from segloop.report.concepts import Concept
-from segloop.report.dicom.attestation import by_study, observers
+from segloop.report.dicom.attestation import by_study, observers, person_observer
 from segloop.report.dicom.common import link, new_dataset, save
 from segloop.report.findings import Findings
 from segloop.report.overlay import KeyImage
-from segloop.report.signature import Reference
+from segloop.report.signature import Observer, Reference
 
 SERIES_NUMBER, REJECTION_SERIES_NUMBER = 9006, 9007
 
@@ -68,7 +68,7 @@ def write_key_objects(
     shown, frames = _source_images(images, series)
     named = [*shown, *objects]
     described = f"Key images and results of {findings.model.title}"
-    dataset = _selection(_OF_INTEREST, described, named, findings, uid, frames)
+    dataset = _selection(_OF_INTEREST, described, named, observers(findings), uid, frames)
     link(dataset, series, findings, "key objects", SERIES_NUMBER)
     return save(dataset, path)
 
@@ -81,6 +81,7 @@ def write_rejection(
     path: Path,
     *,
     reason: Withdrawal = "replaced",
+    observer: Observer | None = None,
 ) -> Path:
     """Write the note by which every object of an earlier result is withdrawn.
 
@@ -93,10 +94,11 @@ def write_rejection(
     Args:
         superseded: The objects that are withdrawn, results of the same study.
         series: The source of the new result.
-        findings: The new result; gives dates, equipment and who signed.
+        findings: The new result; gives dates and equipment.
         uid: SOP instance UID of the note.
         path: File to write.
         reason: `replaced` by a newer result, or `unsafe`: rejected for patient safety reasons.
+        observer: Who withdraws them; None where it is nobody but the model with a newer result.
 
     Raises:
         InputError: `input.empty` when nothing is withdrawn.
@@ -117,7 +119,10 @@ def write_rejection(
             expected="earlier results of the same study",
         )
     code, described = _WITHDRAWALS[reason]
-    dataset = _selection(Concept(code, "DCM", REJECTIONS[code]), described, superseded, findings, uid, {})
+    person = None if observer is None else person_observer(observer.name, observer.organisation)
+    # Whoever signed the result is not who withdraws it.
+    seen_by = (person, observers(findings)[1])
+    dataset = _selection(Concept(code, "DCM", REJECTIONS[code]), described, superseded, seen_by, uid, {})
     link(dataset, series, findings, "rejection note", REJECTION_SERIES_NUMBER)
     return save(dataset, path)
 
@@ -141,8 +146,8 @@ def _source_images(images: Iterable[KeyImage], series: SeriesRef) -> tuple[list[
             index = image.number - 1 if across in _GROWING else image.count - image.number
             places = range(image.count) if series.regrid is None else series.regrid.places
             slices.add(int(np.abs(np.asarray(places) - index).argmin()))
-    every = [(file, frame) for file in series.files for frame in file.frames or (0,)]
     found, frames = dict[str, Reference](), dict[str, list[int]]()
+    every = series.images
     for z in sorted(slices):
         file, frame = every[z]
         found[file.sop_instance_uid] = Reference(
@@ -160,7 +165,7 @@ def _selection(
     title: Concept,
     described: str,
     named: Sequence[Reference],
-    findings: Findings,
+    seen_by: Sequence[Any | None],
     uid: str,
     frames: dict[str, list[int]],
 ) -> Dataset:
@@ -169,7 +174,7 @@ def _selection(
 
     root = hd.sr.ContainerContentItem(name=_coded(title), is_content_continuous=False, template_id="2010")
     root.ContentSequence = hd.sr.ContentSequence()
-    for context in observers(findings):
+    for context in seen_by:
         if context is not None:
             root.ContentSequence.extend(context)
     root.ContentSequence.append(

@@ -135,7 +135,7 @@ def _contours(mask: Bool[np.ndarray, "n y x"], labels: Labels, series: SeriesRef
     positions = np.array(slice_positions(series, geometry))
     down = np.array(geometry.direction[1]) * geometry.spacing_mm[1]
     along = np.array(geometry.direction[2]) * geometry.spacing_mm[2]
-    images = [(file, frame) for file in series.files for frame in file.frames or (0,)]
+    images = series.images
     for z in np.flatnonzero(mask.any(axis=(1, 2))).tolist():
         file, frame = images[z]
         for polygon in outlines(mask[z]):

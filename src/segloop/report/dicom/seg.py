@@ -13,7 +13,7 @@ from segloop.errors import GeometryMismatch, InputError
 from segloop.io.dicom.refs import SeriesRef
 from segloop.plan import LabelSpec
 from segloop.report.dicom.common import derive_uid, link, save, series_uid_of, state
-from segloop.report.dicom.source import frame_of_reference, on_source, restore_classes, source_images
+from segloop.report.dicom.source import frame_of_reference, on_source, restore_references, source_images
 from segloop.report.findings import Findings
 from segloop.volume import Labels
 
@@ -63,16 +63,16 @@ def write_seg(
             found=labels.geometry.describe(),
             expected=series.geometry.describe(),
         )
-    images, order = source_images(series, labels.geometry)
+    images = source_images(series, labels.geometry)
     numbers = findings.segment_numbers
     table = np.zeros(max(numbers) + 1, np.uint8 if len(numbers) < 256 else np.uint16)
     for value, number in numbers.items():
         table[value] = number
     specs = {spec.value: spec for spec in findings.labels}
-    pixels = table[on_source(labels, series)[order]]
+    pixels = table[on_source(labels, series)]
     if not pixels.any():
         raise InputError("The mask lies between the source's slices; no SEG on them can hold it.", code="input.empty")
-    marked = _mark_ends(pixels, order)
+    marked = _mark_ends(pixels)
     dataset = hd.seg.Segmentation(
         source_images=images,
         pixel_array=pixels,
@@ -90,8 +90,8 @@ def write_seg(
         content_description=f"{findings.model.title[:40]}, {state(findings)}",
         content_creator_name="segloop^",
     )
+    restore_references(dataset, series)
     _clear_ends(dataset, marked, series)
-    restore_classes(dataset, series)
     _finish(dataset, series, findings, uid)
     return save(dataset, path)
 
@@ -140,20 +140,19 @@ def _describe(spec: LabelSpec, number: int, series: SeriesRef, findings: Finding
     return described
 
 
-def _mark_ends(pixels: Integer[np.ndarray, "z y x"], order: list[int]) -> list[int]:
+def _mark_ends(pixels: Integer[np.ndarray, "z y x"]) -> list[int]:
     """Set one pixel in an empty first or last slice, so that its frame is written; which slices these are."""
     marked = []
-    for z in {0, len(order) - 1}:
-        frame = order.index(z)
-        if not pixels[frame].any():
-            pixels[frame, 0, 0] = 1
+    for z in {0, len(pixels) - 1}:
+        if not pixels[z].any():
+            pixels[z, 0, 0] = 1
             marked.append(z)
     return marked
 
 
 def _clear_ends(dataset: Dataset, marked: list[int], series: SeriesRef) -> None:
     """Take the pixels of `_mark_ends` away again; bits are packed frame after frame, lowest bit first."""
-    images = [(file.sop_instance_uid, frame) for file in series.files for frame in file.frames or (0,)]
+    images = [(file.sop_instance_uid, frame) for file, frame in series.images]
     ends = {images[z] for z in marked}
     packed, depth = bytearray(dataset.PixelData), int(dataset.BitsAllocated)
     for frame, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):

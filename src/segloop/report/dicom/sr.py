@@ -15,14 +15,14 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from segloop.io.dicom.refs import SeriesRef
+from segloop.io.dicom.refs import InstanceRef, SeriesRef
 from segloop.measure.quantities import Measurement, Quantity
 from segloop.plan import Code
 from segloop.report import concepts
 from segloop.report.dicom.attestation import attest, observers, succeed
 from segloop.report.dicom.common import derive_uid, link, save, series_uid_of
 from segloop.report.dicom.seg import SEGMENTATION, Form, tracking
-from segloop.report.dicom.source import frame_of_reference, on_source, restore_classes, source_images
+from segloop.report.dicom.source import evidence_images, frame_of_reference, on_source, restore_references
 from segloop.report.findings import Findings, Group
 from segloop.volume import Labels
 
@@ -63,9 +63,8 @@ def write_sr(
 
     if bool(findings.present) != (seg_uid is not None):
         raise ValueError(f"a SEG goes with a mask that is not empty. Received: {seg_uid=}, labels {findings.present}")
-    images, _ = source_images(series, labels.geometry)
-    evidence = list(images)
-    seg = None if seg_uid is None else _segmentation_stub(seg_uid, form, images[0])
+    evidence = evidence_images(series)
+    seg = None if seg_uid is None else _segmentation_stub(seg_uid, form, evidence[0])
     if seg is not None:
         evidence.append(seg)
     told = [group for group in findings.groups if group.found or not findings.present]
@@ -87,7 +86,7 @@ def write_sr(
         instance_number=1,
         manufacturer="segloop",
     )
-    restore_classes(dataset, series)
+    restore_references(dataset, series)
     attest(dataset, findings)
     succeed(dataset, findings)
     link(dataset, series, findings, "measurements", SERIES_NUMBER)
@@ -179,12 +178,16 @@ def _images_showing(label: int, labels: Labels, series: SeriesRef) -> list[Any]:
     import highdicom as hd
 
     slices = np.flatnonzero((on_source(labels, series) == label).any(axis=(1, 2))).tolist()
-    first = series.files[0]
-    if first.frames:
-        numbers = sorted(first.frames[z] for z in slices)
-        return [hd.sr.SourceImageForSegmentation(first.sop_class_uid, first.sop_instance_uid, numbers)]
-    shown = [series.files[z] for z in slices]
-    return [hd.sr.SourceImageForSegmentation(i.sop_class_uid, i.sop_instance_uid) for i in shown]
+    frames: dict[InstanceRef, list[int]] = {}
+    images = series.images
+    for file, frame in (images[z] for z in slices):
+        frames.setdefault(file, []).append(frame)
+    return [
+        hd.sr.SourceImageForSegmentation(
+            file.sop_class_uid, file.sop_instance_uid, sorted(n for n in numbers if n) or None
+        )
+        for file, numbers in frames.items()
+    ]
 
 
 def _segmentation_stub(seg_uid: str, form: Form, image: Dataset) -> Dataset:

@@ -19,12 +19,18 @@ from segloop.io.dicom.header import plain_text
 from segloop.io.dicom.refs import SeriesRef
 from segloop.report.dicom.common import identity
 from segloop.report.messages.hl7 import parse
+from segloop.report.messages.subject import Order
 
 _ABOUT_PATIENTS = frozenset({"DiagnosticReport", "Observation", "ImagingStudy", "DocumentReference"})
 
 
-def verify_oru(content: bytes, series: SeriesRef) -> None:
+def verify_oru(content: bytes, series: SeriesRef, order: Order | None = None) -> None:
     """Return when an ORU^R01 is about the patient and study of `series`; else raise.
+
+    Args:
+        content: The message.
+        series: The source.
+        order: Its order, whose accession number it may give where the images state none.
 
     Raises:
         PrivacyError: `identity.mismatch`, naming the fields.
@@ -38,19 +44,25 @@ def verify_oru(content: bytes, series: SeriesRef) -> None:
     studies = {obx.get(5) for obx in message.all("OBX") if obx.get(3) == "113014"}
     pairs = {
         "PID-3": (patient.get(3), _text(source, "PatientID")),
-        "PID-3.4": (patient.get(3, 4), _text(source, "IssuerOfPatientID")),
+        # Whoever gives numbers is named beside a number only (PID-3.1 is required in PID-3).
+        "PID-3.4": (patient.get(3, 4), _text(source, "IssuerOfPatientID") if _text(source, "PatientID") else ""),
         "PID-5": ([name for name in names if name], _forms(_text(source, "PatientName"))),
         "PID-7": (patient.get(7), _text(source, "PatientBirthDate") if patient.get(7) else ""),
         "PID-8": (patient.get(8), _text(source, "PatientSex") if patient.get(8) else ""),
-        "OBR-18": (request.get(18), _text(source, "AccessionNumber")),
+        "OBR-18": (request.get(18), _accession(source, order)),
         "OBX-5 of 113014": (studies, {series.study_uid}),
         "number of PID": (len(message.all("PID")), 1),
     }
     _refuse("ORU^R01", [name for name, (found, meant) in pairs.items() if found != meant])
 
 
-def verify_bundle(content: bytes, series: SeriesRef) -> None:
+def verify_bundle(content: bytes, series: SeriesRef, order: Order | None = None) -> None:
     """Return when every resource of a Bundle is about the patient and study of `series`; else raise.
+
+    Args:
+        content: The bundle.
+        series: The source.
+        order: As for `verify_oru`.
 
     Raises:
         PrivacyError: `identity.mismatch`, naming resources and elements.
@@ -59,13 +71,17 @@ def verify_bundle(content: bytes, series: SeriesRef) -> None:
     resources = [entry["resource"] for entry in json.loads(content)["entry"]]
     faults: set[str] = set()
     for resource in resources:
-        faults.update(f"{resource['resourceType']}.{name}" for name in _faults(resource, source, series.study_uid))
+        faults.update(f"{resource['resourceType']}.{name}" for name in _faults(resource, source, series, order))
     kinds = {resource["resourceType"] for resource in resources}
     faults.update(f"no {kind}" for kind in ("DiagnosticReport", "ImagingStudy") if kind not in kinds)
     _refuse("FHIR Bundle", sorted(faults))
 
 
-def _faults(resource: dict[str, Any], source: Any, study_uid: str) -> Iterator[str]:
+def _accession(source: Any, order: Order | None) -> str:
+    return _text(source, "AccessionNumber") or (order.accession if order is not None else "")
+
+
+def _faults(resource: dict[str, Any], source: Any, series: SeriesRef, order: Order | None) -> Iterator[str]:
     if resource["resourceType"] not in _ABOUT_PATIENTS:
         return
     patient_id, subject = _text(source, "PatientID"), resource.get("subject", {})
@@ -77,12 +93,15 @@ def _faults(resource: dict[str, Any], source: Any, study_uid: str) -> Iterator[s
     words = set(_text(source, "PatientName").replace("=", " ").replace("^", " ").split())
     if set(subject.get("display", "").split()) - words:
         yield "subject.display"
-    accession = _text(source, "AccessionNumber")
+    accession = _accession(source, order)
     for identifier in [*resource["identifier"], *(one["identifier"] for one in resource.get("basedOn", ()))]:
         kinds = [coding["code"] for coding in identifier.get("type", {}).get("coding", ())]
         if "ACSN" in kinds and identifier["value"] != accession:
             yield "accession number"
-    if resource["resourceType"] == "ImagingStudy" and resource["identifier"][0]["value"] != f"urn:oid:{study_uid}":
+    if (
+        resource["resourceType"] == "ImagingStudy"
+        and resource["identifier"][0]["value"] != f"urn:oid:{series.study_uid}"
+    ):
         yield "identifier"
 
 

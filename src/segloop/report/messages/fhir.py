@@ -134,6 +134,10 @@ def ordered(content: bytes, order: Order) -> bytes:
     """The bundle with its order, which may have come after the bundle was written."""
     document = json.loads(content)
     for entry in document["entry"]:
+        if entry["resource"]["resourceType"] == "ImagingStudy" and order.accession:
+            numbers = entry["resource"]["identifier"]
+            if len(numbers) == 1:
+                numbers.append(_identifier("ACSN", order.accession, Issuer()))
         if order.placer and entry["resource"]["resourceType"] in ("DiagnosticReport", "Observation"):
             placed = _identifier("PLAC", order.placer, Issuer(order.placer_issuer))
             entry["resource"]["basedOn"] = [{"type": "ServiceRequest", "identifier": placed}]
@@ -187,7 +191,7 @@ class _Bundle:
     def study(self) -> None:
         """The study as far as the source series tells; one that the server knows is left as it is."""
         subject = self.subject
-        accession = [_accession(subject)] if subject.accession else []
+        accession = [_accession(subject, self.order)] if subject.accession or self.order.accession else []
         series = {"uid": subject.series_uid, "numberOfInstances": subject.instances}
         modality = {"system": _SYSTEMS["DCM"], "code": subject.modality or "OT"}
         resource = {
@@ -343,16 +347,18 @@ def _patient(subject: Subject) -> _Json:
     return {**reference, **_present(display=subject.display)}
 
 
-def _accession(subject: Subject) -> _Json:
-    return _identifier("ACSN", subject.accession, subject.accession_issuer)
+def _accession(subject: Subject, order: Order) -> _Json:
+    if subject.accession:
+        return _identifier("ACSN", subject.accession, subject.accession_issuer)
+    return _identifier("ACSN", order.accession, Issuer())
 
 
 def _orders(subject: Subject, order: Order) -> _Json:
     """What it is based on, as a logical reference: the order of whoever ordered, else the accession number."""
     if order.placer:
         identifier = _identifier("PLAC", order.placer, Issuer(order.placer_issuer))
-    elif subject.accession:
-        identifier = _accession(subject)
+    elif subject.accession or order.accession:
+        identifier = _accession(subject, order)
     else:
         return {}
     return {"basedOn": [{"type": "ServiceRequest", "identifier": identifier}]}

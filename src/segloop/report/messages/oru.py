@@ -75,7 +75,8 @@ def oru_r01(
     notes = concepts.reservations(findings, draft=status == ResultStatus.PRELIMINARY)
     said = [_note(number, text) for number, text in enumerate((*notes, *findings.warnings), 1)]
     results = _results(findings, subject, pdf, status)
-    request = _request(subject, placer, filler, created, status, _interpreter(findings.signature))
+    accession = subject.accession or known.accession
+    request = _request(subject, accession, placer, filler, created, status, _interpreter(findings.signature))
     return message(header, _patient(subject), _visit(subject), common, request, *said, *results)
 
 
@@ -119,6 +120,9 @@ def ordered(content: bytes, order: Order) -> bytes:
             parts += [b""] * (4 - len(parts))
             for place, value in enumerate(_given(order), 2):
                 parts[place] = value.encode() or parts[place]
+            if parts[0] == b"OBR":
+                parts += [b""] * (19 - len(parts))
+                parts[18] = parts[18] or escape(order.accession).encode()
             lines[number] = b"|".join(parts)
     return b"\r".join(lines)
 
@@ -152,7 +156,9 @@ def _interpreter(signature: Signature | None) -> str:
     return f"{name}^{signature.signed_at.strftime(_MOMENT)}"
 
 
-def _request(subject: Subject, placer: str, filler: str, changed: str, status: ResultStatus, interpreter: str) -> str:
+def _request(
+    subject: Subject, accession: str, placer: str, filler: str, changed: str, status: ResultStatus, interpreter: str
+) -> str:
     done = _coded(subject.procedure, ("", subject.study_description, "L") if subject.study_description else None)
     return segment(
         "OBR",
@@ -161,7 +167,7 @@ def _request(subject: Subject, placer: str, filler: str, changed: str, status: R
         (3, filler),
         (4, done),
         (7, subject.study_moment),
-        (18, escape(subject.accession)),
+        (18, escape(accession)),
         (22, changed),
         (24, _SECTIONS.get(subject.modality, "RAD")),
         (25, status.value),

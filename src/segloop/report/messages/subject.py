@@ -44,12 +44,14 @@ class Order:
         filler: Number that radiology gave it (ORC-3, OBR-3); empty takes the accession number.
         placer_issuer: Name of the authority that the placer's number is from.
         filler_issuer: Name of the authority that the filler's number is from.
+        accession: Accession number that the order states; used only where the images state none.
     """
 
     placer: str = field(default="", repr=False)
     filler: str = field(default="", repr=False)
     placer_issuer: str = field(default="", repr=False)
     filler_issuer: str = field(default="", repr=False)
+    accession: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,16 @@ def test_a_padded_label_map_is_cropped_to_its_place(grid: Geometry, codes: str, 
     np.testing.assert_array_equal(regridded(wide.array, wide.geometry, grid), DRAWN)
 
 
+def test_another_size_is_told_beside_another_orientation() -> None:
+    image = Geometry(DRAWN.shape)
+    cut = Labels(DRAWN, image).reoriented("SAR").geometry
+    found = compare(image, replace(cut, shape=(3, 6, 5)), mendable=False)
+    assert [(f.kind, f.found, f.expected) for f in found] == [
+        ("mirrored_label", "SAR", "SPL"),
+        ("shape_differs", [3, 6, 5], [4, 6, 5]),
+    ]
+
+
 def test_a_crop_that_would_cut_a_label_is_not_made() -> None:
     grid = Geometry(DRAWN.shape)
     small = Geometry((4, 6, 3))

@@ -50,6 +50,12 @@ def test_names_that_only_number_cases_tell_none(ids: list[str]) -> None:
     assert all(not groups for _, groups in suspects(dataset(*ids)))
 
 
+def test_a_patient_that_is_certain_is_not_suspected_as_well() -> None:
+    (_, sure), (_, unsure) = suspects(dataset(*(f"sub-{n:02d}_ses-{s}" for n in range(5) for s in (1, 2))))
+    assert len(sure) == 5
+    assert unsure == {}
+
+
 def test_numbered_images_of_one_name_are_only_a_suspicion() -> None:
     ids = [f"p{patient}_{scan}" for patient in range(6) for scan in (1, 2)]
     survey = dataset(*ids)

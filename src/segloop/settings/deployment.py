@@ -1,9 +1,4 @@
-"""The facts of one deployment, from one TOML file and `SEGLOOP_` variables, read once and then passed on.
-
-A variable overrides the file: `SEGLOOP_DATA_DIR=/srv/segloop`, `SEGLOOP_NODE__PORT=104`,
-`SEGLOOP_DESTINATION='[{"name": "pacs", "kind": "folder", "folder": "/srv/out"}]'` (JSON for what is a table or list).
-Each key is described in `docs/reference/settings.md`, which a test compares with the fields here.
-"""
+"""All settings of a deployment, with its peers, destinations and rules, and how they are read."""
 
 from __future__ import annotations
 
@@ -13,114 +8,30 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 
 from segloop.errors import InputError
 from segloop.plan import Frozen
+from segloop.settings.sections import (
+    PLAINTEXT,
+    AETitle,
+    DatabaseSettings,
+    ModelSettings,
+    NodeSettings,
+    OrderSettings,
+    PriorSettings,
+    ReportSettings,
+    StudySettings,
+    TrainingSettings,
+    WebSettings,
+)
 
 PREFIX = "SEGLOOP_"
 OTHER_VARIABLES = frozenset({"SEGLOOP_REQUIRE_PEERS", "SEGLOOP_CONFIG", "SEGLOOP_DEBUG", "SEGLOOP_CACHE"})
 """Variables with our prefix that are no settings of the service."""
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-AETitle = Annotated[
-    str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]([ -\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e])?$")
-]
-
-_PLAINTEXT = r"^accepted by .+ on \d{4}-\d{2}-\d{2}$"
-
-
-class NodeSettings(Frozen):
-    """The DICOM node.
-
-    Attributes:
-        aet: Application entity title that is answered to.
-        host: Address that is listened on. Anything but loopback needs a `[[peer]]` with `plaintext`.
-        port: TCP port; 0 takes a free one.
-        max_pdu: Largest PDU received, in bytes.
-        max_associations: Associations served at once; a further one is rejected as congestion.
-        timeout_seconds: Longest silence of a peer inside an association.
-    """
-
-    aet: AETitle = "SEGLOOP"
-    host: str = "127.0.0.1"
-    port: Port = 11112
-    max_pdu: int = Field(default=262144, ge=4096, le=16 * 1024 * 1024)
-    max_associations: int = Field(default=20, ge=1)
-    timeout_seconds: float = Field(default=60.0, gt=0)
-
-
-class WebSettings(Frozen):
-    """The web page and API.
-
-    Attributes:
-        host: Address that is listened on; loopback only in this version.
-        port: TCP port; 0 takes a free one.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-
-
-class StudySettings(Frozen):
-    """When a study is complete.
-
-    Attributes:
-        quiet_seconds: Seconds without a new instance after which a study is processed.
-        uneven_slices: Whether a series with slices at varying distances is refused, or resampled with a warning.
-    """
-
-    quiet_seconds: float = Field(default=30.0, ge=0.0)
-    uneven_slices: Literal["refuse", "resample"] = "refuse"
-
-
-class DatabaseSettings(Frozen):
-    """Where the state of jobs is kept.
-
-    Attributes:
-        url: `sqlite:///PATH` of the job database; empty means `dbos.sqlite` in `data_dir`.
-    """
-
-    url: str = Field(default="", pattern=r"^(sqlite:///.+)?$")
-
-
-class ModelSettings(Frozen):
-    """Models and how they run.
-
-    Attributes:
-        registry: Folder of the model registry; empty knows the shipped models only.
-        runtime: `auto` measures once which runtime is faster here.
-        warm: Models that are loaded when the service starts instead of with their first study.
-    """
-
-    registry: Path | None = None
-    runtime: Literal["auto", "tensorflow", "openvino"] = "auto"
-    warm: tuple[str, ...] = ()
-
-
-class ReportSettings(Frozen):
-    """The report.
-
-    Attributes:
-        language: Language of the PDF.
-        paper: Paper of the PDF.
-    """
-
-    language: Literal["en", "zh-CN"] = "en"
-    paper: Literal["a4", "letter"] = "a4"
-
-
-class TrainingSettings(Frozen):
-    """Copies kept for later training.
-
-    Attributes:
-        keep: Whether a pseudonymised copy of each processed series and its mask is kept in `data_dir/training`.
-    """
-
-    keep: bool = True
 
 
 class Peer(Frozen):
@@ -134,7 +45,7 @@ class Peer(Frozen):
 
     aet: AETitle
     host: str = Field(min_length=1)
-    plaintext: str = Field(pattern=_PLAINTEXT)
+    plaintext: str = Field(pattern=PLAINTEXT)
 
 
 class Destination(Frozen):
@@ -178,7 +89,7 @@ class Destination(Frozen):
     certificate: Path | None = None
     certificate_key: Path | None = None
     token_file: Path | None = None
-    plaintext: str = Field(default="", pattern=f"^$|{_PLAINTEXT}")
+    plaintext: str = Field(default="", pattern=f"^$|{PLAINTEXT}")
     application: str = ""
     facility: str = ""
     patient_system: str = Field(default="", pattern=r"^[^\s|]*$")
@@ -217,30 +128,6 @@ class Destination(Frozen):
         if self.kind in ("dicom", "hl7"):
             return not self.tls and not is_loopback(self.host)
         return not self.url.startswith("https:") and not is_loopback(urlsplit(self.url).hostname or "")
-
-
-class OrderSettings(Frozen):
-    """Orders taken in as HL7 (ORM^O01, OMI^O23), so that results name the order they answer.
-
-    Attributes:
-        host: Address that is listened on.
-        port: TCP port; None takes no orders, 0 takes a free port.
-        certificate: PEM file of our certificate; beyond loopback it or `plaintext` is needed.
-        certificate_key: PEM file of its key.
-        ca: PEM file of the authorities of senders' certificates; None asks for none.
-        plaintext: `accepted by NAME on YYYY-MM-DD`.
-        timeout_seconds: Longest silence of a sender before its connection is closed.
-        keep_days: Days after which an order is forgotten; None keeps every order.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port | None = None
-    certificate: Path | None = None
-    certificate_key: Path | None = None
-    ca: Path | None = None
-    plaintext: str = Field(default="", pattern=f"^$|{_PLAINTEXT}")
-    timeout_seconds: float = Field(default=600.0, gt=0)
-    keep_days: float | None = Field(default=None, gt=0)
 
 
 class When(Frozen):
@@ -291,6 +178,7 @@ class Settings(Frozen):
     report: ReportSettings = ReportSettings()
     orders: OrderSettings = OrderSettings()
     training: TrainingSettings = TrainingSettings()
+    priors: PriorSettings = PriorSettings()
     peer: tuple[Peer, ...] = ()
     destination: tuple[Destination, ...] = ()
     rule: tuple[Rule, ...] = ()
