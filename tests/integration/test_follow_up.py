@@ -75,9 +75,9 @@ def test_growth_and_doubling_time_are_those_that_were_drawn(results) -> None:
         assert lesion.change.ratio == pytest.approx(GROWTH, abs=0.02)
         assert lesion.change.doubling_days == pytest.approx(DAYS * log(2) / log(GROWTH), rel=0.04)
         assert lesion.change.verdict is Verdict.GROWN
-    # The liver with its lesions is the same; without them it has lost what they gained.
+    # The liver with its lesions is the same; without them it has lost what they gained: more than this model's noise.
     liver = next(one.change for one in followed.volumes if one.label == 1)
-    assert liver.verdict is Verdict.WITHIN_NOISE
+    assert (liver.verdict, liver.assumed) == (Verdict.SHRUNK, False)
     gained = whole.after_ml - whole.before_ml
     assert liver.before_ml - liver.after_ml == pytest.approx(gained, rel=0.01)
 

@@ -7,7 +7,7 @@ import subprocess
 import pydicom
 import pytest
 
-from segloop.infer import reissue
+from segloop.infer import Manifest, reissue
 from segloop.measure import VolumeInterval
 from segloop.registry import Registry
 from segloop.study import StudyTask
@@ -59,8 +59,8 @@ def _texts(item):
         yield from _texts(child)
 
 
-def test_old_manifests_without_intervals_stay_valid():
-    bundle = Registry().load("hippocampus-mr")
-    assert bundle.manifest.intervals == ()
-    assert bundle.manifest.members == ()
-    assert bundle.digest.startswith("sha256:")
+def test_manifests_without_intervals_or_members_stay_valid():
+    stated = Registry().load("hippocampus-mr").manifest.model_dump(mode="json", by_alias=True)
+    assert [rule["label"] for rule in stated["intervals"]] == [1, 2]
+    old = Manifest.model_validate({key: value for key, value in stated.items() if key not in ("intervals", "members")})
+    assert (old.intervals, old.members) == ((), ())

@@ -145,6 +145,7 @@ def _needles(folder: Path) -> Dataset:
     return write_cases(folder, pairs, labels={"0": "background", "1": "ball"})
 
 
+@pytest.mark.long
 def test_plain_cross_entropy_gives_up_on_a_tiny_label_and_dice_on_focused_patches_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from segloop.train.stages import Stages, Start
 from training_kit import plan, write_dataset
 
 
+@pytest.mark.long
 def test_every_training_starts_there_and_none_is_done_twice(tmp_path: Path) -> None:
     balls, source, told = write_dataset(tmp_path / "balls", 3), tiny_models.bundle(), list[str]()
     folds = make_folds(balls, 3)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from segloop.data.feed import training_feed
 from segloop.train.compiling import compiled
@@ -15,6 +16,7 @@ from segloop.train.stepping import TensorFlowStep
 from training_kit import plan, write_dataset
 
 
+@pytest.mark.long
 def test_one_seed_gives_equal_weights_and_another_seed_others(tmp_path: Path) -> None:
     dataset, recipe = write_dataset(tmp_path / "balls"), plan()
     examples = load_examples(recipe, dataset, [case.id for case in dataset.cases])
