@@ -32,7 +32,7 @@ class Sanity(Frozen):
 
     Attributes:
         likeness: Rank correlation between the map and the one of randomised weights, -1 to 1.
-        deletion: Drop of the region's summed score when the hottest 5 % of voxels are taken out (set to the mean).
+        deletion: Drop of the region's summed score when the hottest voxels, at most 5 %, are set to the mean.
         elsewhere: The same when as many voxels of the same shape are taken out elsewhere, the mean of five places.
         passed: The likeness is at most 0.5 and deletion costs more than elsewhere.
     """
@@ -82,7 +82,8 @@ def check_explanation(
     heat = ours.heat(array, label, inside, stage)
     random = Explainer(bundle, deploy(build_unet(bundle.plan.network, seed=seed + 1)))
     likeness = _rank_correlation(heat, random.heat(array, label, inside, stage))
-    hottest = heat >= np.quantile(heat, 1 - _DELETED) if heat.max() > heat.min() else np.zeros(heat.shape, bool)
+    # Of a map that is 0 nearly everywhere, no more than what is hot at all.
+    hottest = (heat >= np.quantile(heat, 1 - _DELETED)) & (heat > heat.min())
     draw = np.random.default_rng(seed)
     moved = [_rolled(hottest, draw) for _ in range(_ELSEWHERE)]
     before = ours.score(array, label, inside)

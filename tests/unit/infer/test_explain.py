@@ -127,7 +127,8 @@ def test_the_shipped_models_explanation_passes_its_check_and_a_map_of_edges_does
     bundle = Registry().load("hippocampus-mr")
     volume = files.read(shared_data("hippocampus") / "imagesTr" / "hippocampus_001.nii.gz")
     for value in (1, 2):
-        sound = check_explanation(bundle, volume, value)
+        # Behind the bottleneck, whose cells of 8 mm are as large as what they are to explain.
+        sound = check_explanation(bundle, volume, value, stage="decoder2")
         assert sound.passed, sound
         edges = check_explanation(bundle, volume, value, explainer=Edges(bundle))
         assert edges.deletion < sound.deletion

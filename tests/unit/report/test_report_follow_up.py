@@ -44,7 +44,8 @@ def _pdf(kept: Kept, language: Language = "en", paper: str = "a4", **changes: ob
 
 
 def _text(tool: Path, pdf: bytes) -> str:
-    done = subprocess.run([tool, "-layout", "-", "-"], input=pdf, capture_output=True, check=True)
+    """Cell by cell: by lines, a word that goes on in the next line would be cut by what stands beside it."""
+    done = subprocess.run([tool, "-raw", "-", "-"], input=pdf, capture_output=True, check=True)
     return " ".join(done.stdout.decode().split())
 
 
