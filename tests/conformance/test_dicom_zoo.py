@@ -112,7 +112,6 @@ def measured(paths: list[Path]) -> dict[Path, dict[str, object]]:
     return {Path(told["file"]): told for told in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 def test_no_file_crashes_hangs_or_takes_much_memory(shared_data):
     """Processor time, because other work on the machine is not this reader's fault."""
     zoo = shared_data("dicom-zoo")
@@ -127,7 +126,6 @@ def test_no_file_crashes_hangs_or_takes_much_memory(shared_data):
         assert one["peak_mb"] < 1000, path
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")
 def test_time_and_memory_are_really_measured(tmp_path, shared_data):
     """A small file that becomes a large image costs what the image takes, and what is no DICOM is told as such."""
     small, large, none = (tmp_path / name for name in ("small.dcm", "large.dcm", "none.dcm"))

@@ -27,8 +27,10 @@ __all__ = ["LAYOUTS", "PHOTOGRAPHS", "Case", "Dataset", "split"]
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """Suffixes of 2-D images without patient geometry: one pixel counts as 1 mm."""
 
+LOSSY = (".jpg", ".jpeg")
+"""Those of them whose values compression changes."""
+
 _WHITE = 255
-_LOSSY = (".jpg", ".jpeg")
 _FOREGROUND = "foreground"
 
 
@@ -243,7 +245,7 @@ def _names_in_masks(cases: Sequence[Case]) -> tuple[dict[int, str], bool]:
     values: set[int] = set()
     for case in cases:
         found = _values(case.label) - {0}
-        if case.label.suffix.lower() in _LOSSY and not found <= {_WHITE}:
+        if case.label.suffix.lower() in LOSSY and not found <= {_WHITE}:
             raise InputError(
                 f"Case {case.id}: the mask {case.label.name} is a JPEG whose values compression has changed; it holds "
                 f"{len(found)} numbers besides 0.",

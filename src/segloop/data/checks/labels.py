@@ -15,6 +15,7 @@ from segloop.data.checks.foreign import foreign_masks
 from segloop.data.checks.images import is_photograph
 from segloop.data.checks.kinds import Severity
 from segloop.data.checks.survey import Survey
+from segloop.data.dataset import LOSSY
 from segloop.data.terms import label_spec
 
 _WHITE = 255
@@ -93,7 +94,7 @@ def _names(
 
 
 def _is_lossy(case: CaseFacts) -> bool:
-    return case.entry.label is not None and case.entry.label.suffix.lower() in (".jpg", ".jpeg")
+    return case.entry.label is not None and case.entry.label.suffix.lower() in LOSSY
 
 
 def _empty(survey: Survey, cases: Sequence[CaseFacts]) -> Iterator[Fault]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,6 +14,7 @@ from pydicom.sequence import Sequence as Items
 
 from segloop.errors import InputError, PrivacyError
 from segloop.io.deid import table
+from segloop.io.deid.elements import MALFORMED
 from segloop.io.deid.engine import Cleaner
 from segloop.io.deid.identity import Identities
 from segloop.io.deid.keys import date_shift_days, pseudonym
@@ -24,7 +24,6 @@ from segloop.io.deid.profile import BASIC, Profile
 from segloop.io.deid.scan import refuse_identity
 from segloop.io.dicom.header import quiet
 
-_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError, struct.error)
 _DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -155,7 +154,7 @@ def _copied(source: Path, which: str, key: bytes, profile: Profile, *, note: boo
             alias = alias_of(dataset, key)
             original = Original.of(dataset) if note else None
             return _Copy(dataset, alias, _cleaned(dataset, alias, key, profile), original)
-        except _BROKEN:
+        except MALFORMED:
             # Without its cause, which could repeat the value
             raise InputError(f"File {which} has values that do not fit their type, so no copy is kept.") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import cache
 
@@ -9,6 +10,9 @@ from pydicom.charset import decode_bytes
 from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.valuerep import TEXT_VR_DELIMS
+
+MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError, struct.error)
+"""What pydicom raises at values that do not fit their type, when they are asked for or written."""
 
 _DELIMITERS = TEXT_VR_DELIMS | {0x5E, 0x3D}
 TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC"})

@@ -12,6 +12,7 @@ from pydicom.uid import UID
 
 from segloop.errors import InputError, PrivacyError
 from segloop.io.deid.copies import Refused, keep, written
+from segloop.io.deid.elements import MALFORMED
 from segloop.io.deid.keys import new_uid
 from segloop.io.deid.mapping import Links, MappedStudy
 from segloop.io.dicom.header import quiet
@@ -29,7 +30,6 @@ _MARKS = (
     "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
     "LongitudinalTemporalInformationModified",
 )  # fmt: skip
-_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def reidentify(
                 _Relinking(links, key, sets.get(str(dataset.get("StudyInstanceUID", "")), _Set())).relink(dataset)
                 with quiet():
                     content = written(dataset)
-            except _BROKEN:
+            except MALFORMED:
                 # Without its cause, which could repeat the value
                 raise InputError(f"File {number} of {len(results)} has values that do not fit their type.") from None
             done.append(keep(content, out / f"{dataset.SOPInstanceUID}.dcm"))
@@ -105,7 +105,7 @@ def _sets(results: Sequence[Path]) -> dict[str, _Set]:
         try:
             with quiet():
                 uids = dcmread(path, specific_tags=["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
-        except (OSError, InvalidDicomError, *_BROKEN):
+        except (OSError, InvalidDicomError, *MALFORMED):
             continue
         found = sets.setdefault(str(uids.get("StudyInstanceUID", "")), _Set())
         found.instances.add(str(uids.get("SOPInstanceUID", "")))
@@ -118,7 +118,7 @@ def _read(path: Path, which: str) -> FileDataset:
         with quiet():
             dataset = dcmread(path)
             dataset.decode()
-    except (OSError, InvalidDicomError, *_BROKEN):
+    except (OSError, InvalidDicomError, *MALFORMED):
         raise InputError(f"File {which} cannot be read as DICOM.") from None
     if not dataset.get("SOPInstanceUID") or dataset.file_meta.get("TransferSyntaxUID") is None:
         raise InputError(f"File {which} has no transfer syntax or no SOP instance UID.")

@@ -11,12 +11,12 @@ from pydicom.errors import InvalidDicomError
 
 from segloop.errors import InputError, PrivacyError
 from segloop.io.deid.copies import Refused
+from segloop.io.deid.elements import MALFORMED
 from segloop.io.deid.mapping import Links
 from segloop.io.dicom.header import quiet, text
 from segloop.io.dicom.refs import PatientRef, StudyRef
 
 _TAGS = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
-_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _read(path: Path, which: str) -> Dataset:
     try:
         with quiet():
             return dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-    except (OSError, InvalidDicomError, *_BROKEN):
+    except (OSError, InvalidDicomError, *MALFORMED):
         raise InputError(f"File {which} cannot be read as DICOM.") from None
 
 
