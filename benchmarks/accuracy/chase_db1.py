@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import argparse
 
+import isbi
 import numpy as np
-from harness import DATA, RUNS, row, scored, trained, write_result
+from harness import DATA, RUNS, cores, row, scored, trained, write_result
 
 from segloop.io import files
 from segloop.measure.agreement import bootstrap_interval, dice
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--transfer-minutes", type=float, default=3)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--source-minutes", type=float, default=15, help="of isbi.py, whose fold 0 is the source")
     options = parser.parse_args()
     data, folder = DATA / "chase-db1", RUNS / "chase-db1"
     cases: dict[str, float] = {}
@@ -42,10 +44,10 @@ def main() -> None:
     alone, transferred = _transfer(options)
     gain = np.array(transferred) - np.array(alone)
     where, where_zh = (
-        f"chase-db1, {FOLDS} folds of {options.minutes:g} min",
-        f"chase-db1，{FOLDS} 折各 {options.minutes:g} 分钟",
+        f"chase-db1, {FOLDS} folds of {options.minutes:g} min on {cores()[0]}",
+        f"chase-db1，{FOLDS} 折各 {options.minutes:g} 分钟，{cores()[1]}",
     )
-    short = f"{options.transfer_minutes:g} min, {options.seeds} seeds, fold 0"
+    short = f"{options.transfer_minutes:g} min, {options.seeds} seeds, fold 0, {cores()[0]}"
     write_result(
         "chase-db1",
         [
@@ -77,7 +79,7 @@ def _observers(case: str) -> float:
 def _transfer(options: argparse.Namespace) -> tuple[list[float], list[float]]:
     """Mean Dice on fold 0 of each seed, from nothing and from another task's bundle."""
     folder, minutes = RUNS / "chase-db1", options.transfer_minutes
-    source = trained(folder / "source", DATA / "isbi2012-em", options.minutes, "--name", "membranes")
+    source = isbi.trained_fold(0, options.source_minutes)
     arms: tuple[tuple[str, tuple[object, ...]], ...] = (("alone", ()), ("init", ("--init", source)))
     found: dict[str, list[float]] = {name: [] for name, _ in arms}
     for seed in range(options.seeds):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from harness import DATA, RUNS, row, scored, subset, trained, write_result
+from harness import DATA, RUNS, cores, row, scored, subset, trained, write_result
 
 from segloop.data import Dataset
 from segloop.measure.agreement import bootstrap_interval
@@ -45,8 +45,8 @@ def main() -> None:
     mean = {arm: np.mean(found, axis=0) for arm, found in dice.items()}
     gain = mean["augmented"] - mean["plain"]
     low, high = bootstrap_interval(gain)
-    shape = f"{TRAINED} cases, {options.minutes:g} min, {options.seeds} seeds, {SCORED} scored"
-    shape_zh = f"{TRAINED} 例，{options.minutes:g} 分钟，{options.seeds} 个种子，{SCORED} 例评分"
+    shape = f"{TRAINED} cases, {options.minutes:g} min on {cores()[0]}, {options.seeds} seeds, {SCORED} scored"
+    shape_zh = f"{TRAINED} 例，{options.minutes:g} 分钟，{cores()[1]}，{options.seeds} 个种子，{SCORED} 例评分"
     rows = [
         row(f"{name} ({shape})", f"{name_zh}（{shape_zh}）", f"{mean[arm].mean():.4f}")
         for arm, name, name_zh in (

@@ -6,6 +6,7 @@ Everything lies in `runs/<benchmark>/`; a run that was cut off goes on, a finish
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,15 @@ def seconds_of(run: Path) -> float | None:
     return float(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
+def cores() -> tuple[str, str]:
+    """How many cores this process and what it starts may use, in words, English and Chinese.
+
+    `taskset -c 0 python benchmarks/…` gives a benchmark one core, so that two can run side by side.
+    """
+    count = len(os.sched_getaffinity(0))
+    return ("one core" if count == 1 else f"{count} cores"), f"{count} 核"
+
+
 def row(what: str, what_zh: str, value: str, bound: str = "") -> dict[str, str]:
     """One line of the READMEs' result tables."""
     return {"what": what, "what_zh": what_zh, "value": value, "bound": bound}
@@ -103,6 +113,7 @@ def write_result(name: str, rows: Sequence[Mapping[str, str]], **facts: Any) -> 
         "name": name,
         "command": " ".join(["python", shown, *words[1:]]),
         "machine": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
         **facts,
         "rows": list(rows),
     }

@@ -16,12 +16,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from harness import DATA, RUNS, row, trained, write_result
+from harness import DATA, RUNS, cores, row, trained, write_result
 from scipy import ndimage
 
 from segloop.infer import Bundle, Segmenter
 from segloop.io import files
 
+SOURCE, FOLDER = DATA / "isbi2012-em", RUNS / "isbi2012-em"
 FOLDS, SECTIONS = 3, 24
 THRESHOLDS = np.round(np.arange(0.3, 0.96, 0.05), 2)
 
@@ -31,17 +32,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
     options = parser.parse_args()
-    source, folder = DATA / "isbi2012-em", RUNS / "isbi2012-em"
     scores: list[np.ndarray] = []
     for fold in range(FOLDS):
-        held = range(fold * SECTIONS // FOLDS, (fold + 1) * SECTIONS // FOLDS)
-        dataset = _without(source, folder / f"dataset{fold}", held)
-        bundle = Bundle(trained(folder / f"fold{fold}", dataset, options.minutes, "--name", "isbi2012-em"))
-        scores += _scores(bundle, source, held)
+        scores += _scores(Bundle(trained_fold(fold, options.minutes)), SOURCE, _held(fold))
     pooled = np.mean(scores, axis=0)  # threshold, (rand, info)
     best = pooled.max(axis=0)
-    where = f"isbi2012-em, {FOLDS} folds of neighbouring sections, {options.minutes:g} min each"
-    where_zh = f"isbi2012-em，{FOLDS} 折（相邻切片成块），每次 {options.minutes:g} 分钟"
+    where = f"isbi2012-em, {FOLDS} folds of neighbouring sections, {options.minutes:g} min each on {cores()[0]}"
+    where_zh = f"isbi2012-em，{FOLDS} 折（相邻切片成块），每次 {options.minutes:g} 分钟，{cores()[1]}"
     write_result(
         "isbi2012-em",
         [
@@ -54,6 +51,16 @@ def main() -> None:
         v_info=pooled[:, 1].tolist(),
         sections=len(scores),
     )
+
+
+def trained_fold(fold: int, minutes: float) -> Path:
+    """The bundle of a training on all sections but one block of neighbours."""
+    dataset = _without(SOURCE, FOLDER / f"dataset{fold}", _held(fold))
+    return trained(FOLDER / f"fold{fold}", dataset, minutes, "--name", "isbi2012-em")
+
+
+def _held(fold: int) -> range:
+    return range(fold * SECTIONS // FOLDS, (fold + 1) * SECTIONS // FOLDS)
 
 
 def _without(source: Path, out: Path, held: range) -> Path:

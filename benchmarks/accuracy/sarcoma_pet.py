@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from harness import DATA, RUNS, row, scored, trained, write_result
+from harness import DATA, RUNS, cores, row, scored, trained, write_result
 
 from segloop.data import Dataset
 from segloop.io import files
@@ -57,8 +57,8 @@ def main() -> None:
     a, b = (np.array([found[case] for case in cases]) for found in (ours, theirs))
     low, high = bootstrap_interval(a - b)
     where, where_zh = (
-        f"sarcoma-pet, {FOLDS} folds of {options.minutes:g} min",
-        f"sarcoma-pet，{FOLDS} 折各 {options.minutes:g} 分钟",
+        f"sarcoma-pet, {FOLDS} folds of {options.minutes:g} min on {cores()[0]}",
+        f"sarcoma-pet，{FOLDS} 折各 {options.minutes:g} 分钟，{cores()[1]}",
     )
     write_result(
         "sarcoma-pet",

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from harness import DATA, RUNS, row, scored, trained, write_result
+from harness import DATA, RUNS, cores, row, scored, trained, write_result
 from PIL import Image
 from scipy import ndimage
 
@@ -34,11 +34,11 @@ def main() -> None:
     dataset = _projections(folder / "dataset")
     trained(folder / "fold0", dataset, options.minutes, "--name", "xray", fold=0)
     scores = scored(folder / "fold0", dataset, "--fold", 0)
-    what = (
-        f"16-bit projections, fold 0, {options.minutes:g} min: Dice of the spine's shadow ({len(scores.cases)} views)"
-    )
-    what_zh = f"16 位投影图，第 0 折，{options.minutes:g} 分钟：脊柱投影的 Dice（{len(scores.cases)} 个角度）"
-    write_result("xray", [row(what, what_zh, f"{scores.mean_dice:.4f}")], cases=len(scores.cases))
+    trained_on, trained_on_zh = f"{options.minutes:g} min on {cores()[0]}", f"{options.minutes:g} 分钟，{cores()[1]}"
+    views = len(scores.cases)
+    what = f"16-bit projections, fold 0, {trained_on}: Dice of the spine's shadow ({views} views)"
+    what_zh = f"16 位投影图，第 0 折，{trained_on_zh}：脊柱投影的 Dice（{views} 个角度）"
+    write_result("xray", [row(what, what_zh, f"{scores.mean_dice:.4f}")], cases=views)
 
 
 def _projections(out: Path) -> Path:

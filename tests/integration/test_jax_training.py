@@ -29,6 +29,8 @@ class Blocked(MetaPathFinder):
 
 sys.meta_path.insert(0, Blocked())
 from segloop.cli import main
+from segloop.data import shelf
+{memory}
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -43,7 +45,8 @@ def _jax() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_two_steps_without_tensorflow_are_tensorflows_and_become_a_bundle(tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", ["", "shelf.MEMORY_BYTES = 1000"], ids=["memory", "file"])
+def test_two_steps_without_tensorflow_are_tensorflows_and_become_a_bundle(tmp_path: Path, memory: str) -> None:
     dataset = write_dataset(tmp_path / "balls")
     recipe = plan(steps_per_epoch=1, epochs=3)
     (tmp_path / "plan.json").write_text(recipe.to_json(), "utf-8")
@@ -57,7 +60,8 @@ def test_two_steps_without_tensorflow_are_tensorflows_and_become_a_bundle(tmp_pa
     folder = tmp_path / "run" / "checkpoint"
     checkpoint.save(folder, State(plan=recipe.digest, seed=5, fold=0, step=1), model)
     arguments = [*command, "--backend", "jax"]
-    said = finished(start(WITHOUT_TENSORFLOW, *arguments, environment={"KERAS_BACKEND": "jax"}), seconds=600)
+    code = WITHOUT_TENSORFLOW.format(memory=memory)
+    said = finished(start(code, *arguments, environment={"KERAS_BACKEND": "jax"}), seconds=600)
     assert "--resume on TensorFlow" in said
     state = checkpoint.peek(folder)
     assert state is not None

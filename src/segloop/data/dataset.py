@@ -145,6 +145,10 @@ class Dataset:
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in case.images]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
+    def label_digest(self, case: Case) -> str:
+        """SHA-256 (hex) of the label file's bytes."""
+        return hashlib.sha256(case.label.read_bytes()).hexdigest()
+
     def split(self, folds: int = 5, seed: int = 12345) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
         """Training and validation ids per fold, patients kept together; see `split`."""
         return split([case.id for case in self.cases], folds, seed, {case.id: case.patient for case in self.cases})

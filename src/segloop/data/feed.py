@@ -1,16 +1,19 @@
-"""Cases in memory to batches of training patches, as one `tf.data` graph.
+"""Prepared cases to batches of training patches, as one `tf.data` graph.
 
 Images are decoded and prepared once, by the same `Chain` that inference uses, and kept as one flat array. A batch
 then is a few gathers from it: choosing cases, places and transforms happens in the graph, so no Python and no lock
 stands in the way of the training step. XLA compiles that graph for the processor when the first batch is made.
+
+Cases that are too many for memory lie in a file instead (`data.shelf`). Then the surroundings of each patch are read
+from there, and the same graph makes the same patches of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -18,12 +21,16 @@ from jaxtyping import Float, Int, UInt8
 from segloop.data.augment import Pool
 from segloop.data.patches import Patches
 from segloop.data.places import Places
+from segloop.data.shelf import fits
+from segloop.data.surroundings import Surroundings
 from segloop.plan import IGNORED, Plan, Size
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 _AHEAD, _MOST_AT_ONCE = 2, 8
+# What batches in the making may take together where surroundings of patches are read from a file.
+_MAKING_BYTES = 2**30
 _Arrays = TypeVar("_Arrays", Pool, Places)
 
 
@@ -85,7 +92,7 @@ def training_feed(
     where it stopped.
 
     Args:
-        examples: At least one case; all are held in memory, once.
+        examples: At least one case; held in memory, once, unless they are too many (`data.shelf.fits`).
         plan: Patch, batch and transforms.
         seed: Of every random choice.
         start: Number of the first batch.
@@ -97,26 +104,74 @@ def training_feed(
         Image (b, z, y, x, c) float32 and a tuple of `copies` times labels (b, z, y, x) uint8; no z in 2-D.
     """
     import tensorflow as tf
-    from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_dynamic_slice
 
-    memory = Memory.of(examples, plan)
-    pool, places = _on_cpu(tf, memory.pool), _on_cpu(tf, memory.places)
-    # TensorFlow's own slice would be compiled anew for every place.
-    pool = replace(pool, read=tf.gather, cut=xla_dynamic_slice)
     patches = Patches(plan, seed, len(examples), share, apart=True)
+    # One program makes its batch's patches one after the other, so many cores need several batches in the making.
+    at_once = max(_AHEAD, min(_MOST_AT_ONCE, os.cpu_count() or 1))
+    if fits([example.image for example in examples]):
+        make = _from_memory(tf, Memory.of(examples, plan), patches)
+    else:
+        around = Surroundings(examples, patches.augment.reach, plan.network.dims)
+        make = _from_file(tf, around, Places.of(examples, plan), patches)
+        at_once = max(1, min(at_once, _MAKING_BYTES // (around.bytes * plan.training.batch)))
 
-    # By itself each operation would be one more pass over the patch, or a call for a handful of numbers.
-    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def batch(number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-        image, labels = patches(number, pool, places)
+        image, labels = make(number)
         return image, (labels,) * copies
 
     numbers = tf.data.Dataset.counter(start=start)
     options = tf.data.Options()
     options.deterministic = True
-    # One program makes its batch's patches one after the other, so many cores need several batches in the making.
-    at_once = max(_AHEAD, min(_MOST_AT_ONCE, os.cpu_count() or 1))
     return numbers.map(batch, num_parallel_calls=at_once).prefetch(_AHEAD).with_options(options)
+
+
+_Make = Callable[["tf.Tensor"], tuple["tf.Tensor", "tf.Tensor"]]
+
+
+def _from_memory(tf: Any, memory: Memory, patches: Patches) -> _Make:
+    """The number of a batch to its images and labels, one compiled program over all cases."""
+    pool, places = _quick(_on_cpu(tf, memory.pool)), _on_cpu(tf, memory.places)
+
+    # By itself each operation would be one more pass over the patch, or a call for a handful of numbers.
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def make(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return patches(number, pool, places)
+
+    return cast("_Make", make)
+
+
+def _from_file(tf: Any, around: Surroundings, places: Places, patches: Patches) -> _Make:
+    """The same, of surroundings of patches that are read when they are wanted."""
+    places = _on_cpu(tf, places)
+
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def wanted(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return patches.wanted(number, places)
+
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def made(number: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, centre: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pool = _quick(Pool.framed(images, labels, around.border))
+        return patches.made(number, pool, tf.range(images.shape[0], dtype=tf.int32), centre)
+
+    def make(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        case, centre = wanted(number)
+        read = tf.numpy_function(around.read, [case, centre], (tf.float32, tf.uint8, tf.float32), stateful=False)
+        shape = (case.shape[0], *around.shape)
+        images, labels, inside = (
+            tf.ensure_shape(part, size)
+            for part, size in zip(read, ((*shape, around.channels), shape, (shape[0], 3)), strict=True)
+        )
+        return cast("tuple[tf.Tensor, tf.Tensor]", made(number, images, labels, inside))
+
+    return make
+
+
+def _quick(pool: Pool) -> Pool:
+    """The pool with TensorFlow's own gather, and a cut that is not compiled anew for every place."""
+    import tensorflow as tf
+    from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_dynamic_slice
+
+    return replace(pool, read=tf.gather, cut=xla_dynamic_slice)
 
 
 def validation_feed(examples: Sequence[Example], plan: Plan) -> list[tuple[np.ndarray, np.ndarray]]:

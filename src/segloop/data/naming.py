@@ -11,6 +11,7 @@ from segloop.errors import InputError
 from segloop.plan import Region
 
 _IGNORE = "ignore"
+_BACKGROUND = ("background", "bg", "clear label", "unlabelled", "unlabeled", "unknown", "none", "void", "other", "背景")
 _EXPECTED = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
 _EXPECTED_REGIONS = {
     "labels": {"background": 0, "whole tumour": [1, 2, 3], "tumour core": [2, 3], "enhancing tumour": 3},
@@ -51,6 +52,9 @@ def naming(document: Mapping[str, Any], root: Path) -> Naming:
     labels = document.get("labels")
     entries = [_entry(key, value, root) for key, value in labels.items()] if isinstance(labels, dict) else []
     ignored = [numbers for name, numbers in entries if name.casefold() == _IGNORE]
+    structures = [n for n, numbers in entries if numbers == (0,) and n.casefold() not in (_IGNORE, *_BACKGROUND)]
+    if structures:
+        _refuse(root, "0 is what no label covers, and its name is none for that (background)", structures, _EXPECTED)
     entries = [(n, numbers) for n, numbers in entries if n.casefold() != _IGNORE and numbers != (0,)]
     if ignored and (len(ignored) > 1 or len(ignored[0]) > 1 or ignored[0] == (0,)):
         _refuse(root, "`ignore` needs one number above 0", ignored, _EXPECTED)

@@ -43,13 +43,30 @@ class Patches:
 
     def __call__(self, number: KerasTensor, pool: Pool, places: Places) -> tuple[KerasTensor, KerasTensor]:
         """Batch `number`, an integer scalar: image (b, z, y, x, c) float32, labels (b, z, y, x) uint8; no z in 2-D."""
-        key = self._key(number)
+        case, centre = self.wanted(number, places)
+        return self.made(number, pool, case, centre)
+
+    def wanted(self, number: KerasTensor, places: Places) -> tuple[KerasTensor, KerasTensor]:
+        """What `chosen` gives, of the patches that are made here."""
         case, centre = self.chosen(number, places)
-        draw = self.augment.draw(key, self.batch)
         first, end = self.share
-        if end - first < self.batch:
-            case, centre = case[first:end], centre[first:end]
-            draw = draw.part(first, end)
+        return case[first:end], centre[first:end]
+
+    def made(
+        self, number: KerasTensor, pool: Pool, case: KerasTensor, centre: KerasTensor
+    ) -> tuple[KerasTensor, KerasTensor]:
+        """The patches of batch `number` that are made here, from images of a pool.
+
+        Args:
+            number: Of the batch.
+            pool: Images that hold what the patches need.
+            case: Which image each patch comes from, (b,) int32.
+            centre: Middle of each patch in voxels of its image, (b, 3).
+        """
+        key = self._key(number)
+        first, end = self.share
+        draw = self.augment.draw(key, self.batch)
+        draw = draw if end - first == self.batch else draw.part(first, end)
         image, labels = self.augment.sample(draw, pool, case, centre)
         if self.doubt is not None:
             image = self.doubt(key, image, draw.swapped, self.batch, first)

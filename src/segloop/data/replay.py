@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 from jaxtyping import Float, UInt8
-from keras import ops
+from keras import KerasTensor, ops
 
+from segloop.data.augment import Pool
 from segloop.data.feed import Example, Memory, training_feed
 from segloop.data.patches import Patches
+from segloop.data.places import Places
+from segloop.data.shelf import fits
+from segloop.data.surroundings import Surroundings
 from segloop.plan import Plan
 
 
@@ -51,13 +55,13 @@ def replay(plan: Plan, examples: Sequence[Example], seed: int, step: int) -> Rep
         On TensorFlow equal to the bit to what training on TensorFlow saw on the same machine; on other backends, or
         between backends, up to rounding.
     """
-    memory, patches = Memory.of(examples, plan), Patches(plan, seed, len(examples))
+    places, patches = Places.of(examples, plan), Patches(plan, seed, len(examples))
     number = ops.convert_to_tensor(np.int32(step))
-    case = ops.convert_to_numpy(patches.chosen(number, memory.places)[0])
+    case, centre = (ops.convert_to_numpy(part) for part in patches.chosen(number, places))
     if keras.config.backend() == "tensorflow":
         image, (labels,) = next(iter(training_feed(examples, plan, seed, start=step).as_numpy_iterator()))
     else:
-        image, labels = (ops.convert_to_numpy(part) for part in patches(number, memory.pool, memory.places))
+        image, labels = (ops.convert_to_numpy(part) for part in _made(plan, examples, patches, number, case, centre))
     turns = step * plan.training.batch + np.arange(len(case))
     return Replayed(
         step,
@@ -66,6 +70,17 @@ def replay(plan: Plan, examples: Sequence[Example], seed: int, step: int) -> Rep
         image,
         labels,
     )
+
+
+def _made(
+    plan: Plan, examples: Sequence[Example], patches: Patches, number: KerasTensor, case: np.ndarray, centre: np.ndarray
+) -> tuple[KerasTensor, KerasTensor]:
+    """Images and labels of the batch, wherever the cases lie."""
+    if fits([example.image for example in examples]):
+        return patches.made(number, Memory.of(examples, plan).pool, ops.convert_to_tensor(case), centre)
+    around = Surroundings(examples, patches.augment.reach, plan.network.dims)
+    images, labels, inside = around.read(case, centre)
+    return patches.made(number, Pool.framed(images, labels, around.border), ops.arange(len(case)), inside)
 
 
 __all__ = ["Replayed", "replay"]

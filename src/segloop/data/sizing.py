@@ -11,6 +11,7 @@ from pydantic import Field
 
 from segloop.data.cost import FRAMEWORK_BYTES, loss_seconds, step_bytes, step_seconds
 from segloop.data.network import GRAPHICS, LARGE_GRAPHICS, PROCESSOR, Scale, network
+from segloop.data.shelf import MEMORY_BYTES
 from segloop.errors import PlanError
 from segloop.plan import Frozen, LossSpec, NetworkSpec
 from segloop.volume import Shape, Vector
@@ -35,8 +36,8 @@ _MOST_BATCH = {2: 64, 3: 16}
 # On a processor a patch that leaves out a rim is better than one filled up with zeros: its steps are nearly twice as
 # fast, it learns more in the same time, and patches from other places show the rim.
 _MOST_OF = 7 / 8
-# Prepared cases lie in memory as float32 with a byte for the label; training takes no more than this.
-_FLOAT, _MOST_CASES_BYTES = 4, 2 * 2**30
+# Prepared cases lie in memory as float32 with a byte for the label, or in a file where that would be too much.
+_FLOAT = 4
 _FIRST_BATCH, _LEAST_BATCH = {2: 8, 3: 4}, 2
 
 
@@ -164,7 +165,7 @@ def _fit(need: Need, budget: Budget, size: list[float], batch: int) -> Fit:
     occupied = FRAMEWORK_BYTES + step_bytes(spec, patch, batch)
     if budget.device == "cpu":
         # A GPU leaves the prepared cases in the memory of the machine around it.
-        occupied += min(need.voxels * (_FLOAT * need.channels + 1), _MOST_CASES_BYTES)
+        occupied += min(need.voxels * (_FLOAT * need.channels + 1), MEMORY_BYTES)
     seconds = step_seconds(spec, patch, batch) + loss_seconds(need.loss, need.labels, patch, batch)
     return Fit(patch, batch, spec, occupied, seconds)
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from segloop.errors import InputError
 from segloop.infer.bundle import Bundle
 from segloop.infer.engine import prepared_for
-from segloop.infer.explain import BOTTLENECK, Explainer
+from segloop.infer.explain import AUTO, Explainer
 from segloop.plan import Frozen
 from segloop.volume import Volume
 
@@ -48,7 +48,7 @@ def check_explanation(
     volume: Volume,
     label: int,
     *,
-    stage: str = BOTTLENECK,
+    stage: str = AUTO,
     seed: int = 0,
     explainer: Explainer | None = None,
 ) -> Sanity:
@@ -58,7 +58,7 @@ def check_explanation(
         bundle: The model.
         volume: An image in which it finds the label.
         label: Its number.
-        stage: Of the map.
+        stage: Of the map; `auto` takes the one that suits the label's size.
         seed: Of the random weights and places.
         explainer: Instead of the bundle's own.
 
@@ -79,6 +79,7 @@ def check_explanation(
             expected="at least one voxel of the label",
             hint="Check on an image that shows the label.",
         )
+    stage = ours.stage_for(inside) if stage == AUTO else stage
     heat = ours.heat(array, label, inside, stage)
     random = Explainer(bundle, deploy(build_unet(bundle.plan.network, seed=seed + 1)))
     likeness = _rank_correlation(heat, random.heat(array, label, inside, stage))

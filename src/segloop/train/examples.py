@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 from segloop.data.dataset import Dataset
 from segloop.data.feed import Example
+from segloop.data.shelf import Shelf
 from segloop.errors import InputError, PlanError
 from segloop.infer.bundle import Bundle
 from segloop.plan import IGNORED, Plan
 from segloop.prep.chain import Chain
 from segloop.volume import Labels, Volume
-
-MEMORY_BYTES = 2 * 2**30
-"""Most that the prepared cases may take together."""
 
 
 def split_ids(plan: Plan, dataset: Dataset, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -48,8 +47,7 @@ def cases_digest(dataset: Dataset, training: Sequence[str], held_out: Sequence[s
         for case_id in sorted(ids):
             case = dataset.case(case_id)
             try:
-                label = hashlib.sha256(case.label.read_bytes()).hexdigest()
-                whole.update(f"{side}\0{case_id}\0{dataset.digest(case)}\0{label}\n".encode())
+                whole.update(f"{side}\0{case_id}\0{dataset.digest(case)}\0{dataset.label_digest(case)}\n".encode())
             except OSError as fault:
                 raise InputError(f"Case {case_id}: a file cannot be read: {fault.strerror}.", found=case_id) from fault
     return f"sha256:{whole.hexdigest()}"
@@ -90,6 +88,8 @@ def load_examples(
     ids: Sequence[str],
     guides: Callable[[str, Volume], Labels] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    folder: Path | None = None,
 ) -> list[Example]:
     """The cases prepared by the Plan's `Chain`, as the network will see them.
 
@@ -99,11 +99,13 @@ def load_examples(
         ids: Which of them.
         guides: What a cascade's coarse network finds in a case, from its id and its image.
         progress: Told how many are read, and of how many.
+        folder: Where those that are too many for memory are kept while the process lives; the system's place for
+            temporary files if None. Must exist.
 
     Raises:
-        PlanError: `plan.memory` when they do not fit into memory together; `plan.invalid` when dataset and Plan name
-            different labels.
+        PlanError: `plan.invalid` when dataset and Plan name different labels.
         InputError: A case cannot be read; names the case.
+        ServiceError: `disk.full` when they are too many for memory and there is no room for them.
     """
     known = class_numbers(plan)
     if dataset.ignore_label not in (None, plan.training.ignore_label):
@@ -121,8 +123,7 @@ def load_examples(
             expected=sorted(plan.label_names),
             hint="Plan again from this dataset.",
         )
-    chain, size = Chain(plan), 0
-    examples: list[Example] = []
+    chain, images, targets = Chain(plan), Shelf(folder), Shelf(folder)
     for number, case_id in enumerate(ids):
         if progress is not None:
             progress(number, len(ids))
@@ -130,19 +131,14 @@ def load_examples(
             volume, labels = dataset.read(dataset.case(case_id))
             prepared, target = chain.prepare(volume), chain.labels(labels)
             image = (chain.guided(prepared, guides(case_id, volume)) if guides else prepared).array
-        size += image.nbytes
-        if size > MEMORY_BYTES:
-            raise PlanError(
-                f"The cases take more than {MEMORY_BYTES / 2**30:.0f} GiB ({len(examples)} of {len(ids)} fit).",
-                code="plan.memory",
-                found=size,
-                expected=MEMORY_BYTES,
-                hint="Plan a coarser preparation.spacing_mm, or train on fewer cases.",
-            )
-        if plan.network.dims == 2 and image.shape[0] > 1:
-            examples.extend(_slices(case_id, image, classes(target, known)))
+        images.put(image)
+        targets.put(classes(target, known))
+    examples: list[Example] = []
+    for case_id, voxels, found in zip(ids, images.arrays(), targets.arrays(), strict=True):
+        if plan.network.dims == 2 and len(voxels) > 1:
+            examples.extend(_slices(case_id, voxels, found))
         else:
-            examples.append(Example(case_id, image, classes(target, known)))
+            examples.append(Example(case_id, voxels, found))
     return examples
 
 

@@ -1,13 +1,14 @@
 """Optimiser steps on JAX, without TensorFlow: drawing, augmenting and learning are one compiled function.
 
-The cases are decoded once and lie on the device; the host sends a batch's number and the learning rate. A step is
-dispatched while the one before it still runs, and its buffers are given away, so that only one copy of weights and
-moments exists. Written for accelerators; there it is not measured yet.
+The cases are decoded once and lie on the device, or in a file when they are too many (`data.shelf`); the host sends a
+batch's number, the learning rate and what it read for it. A step is dispatched while the one before it still runs, and
+its buffers are given away, so that only one copy of weights and moments exists. Written for accelerators; there it is
+not measured yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from segloop.data.augment import Pool
 from segloop.data.feed import Example, Memory
 from segloop.data.patches import Patches
 from segloop.data.places import Places
+from segloop.data.shelf import fits
+from segloop.data.surroundings import Surroundings
 from segloop.plan import Plan
 from segloop.train.compiling import total_loss
 
@@ -37,20 +40,18 @@ class JaxStep:
     """
 
     def __init__(self, model: keras.Model, examples: Sequence[Example], plan: Plan, seed: int, start: int = 0) -> None:
-        memory, patches = Memory.of(examples, plan), Patches(plan, seed, len(examples))
+        patches = Patches(plan, seed, len(examples))
+        memory = fits([example.image for example in examples])
+        self._given_to, make = (_from_memory if memory else _from_file)(examples, plan, patches)
         self._number = start
-        self._arrays = jax.device_put((_arrays(memory.pool), _arrays(memory.places)))
         self._learnt = list(model.trainable_variables)
         self._fixed = list(model.non_trainable_variables)
         self._optimiser = list(model.optimizer.variables)
         self._given = [v for loss in model.loss for v in vars(loss).values() if isinstance(v, keras.Variable)]
 
-        # Of the records only what is no array is kept here: an array captured would be compiled into the program.
-        pool, places = _emptied(memory.pool), _emptied(memory.places)
-
         def step(state: Any, given: Any, arrays: Any, number: Any) -> Any:
             learnt, fixed, optimiser = state
-            image, labels = patches(number, replace(pool, **arrays[0]), replace(places, **arrays[1]))
+            image, labels = make(number, arrays)
 
             def loss_of(values: Any) -> Any:
                 outputs, moved = model.stateless_call(values, fixed, image, training=True)
@@ -68,12 +69,48 @@ class JaxStep:
         groups = (self._learnt, self._fixed, self._optimiser)
         state = tuple([variable.value for variable in group] for group in groups)
         given = [variable.value for variable in self._given]
-        moved, loss = self._step(state, given, self._arrays, np.int32(self._number))
+        moved, loss = self._step(state, given, self._given_to(self._number), np.int32(self._number))
         for group, values in zip(groups, moved, strict=True):
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
         self._number += 1
         return loss
+
+
+_Given = Callable[[int], Any]
+_Make = Callable[[Any, Any], Any]
+
+
+def _from_memory(examples: Sequence[Example], plan: Plan, patches: Patches) -> tuple[_Given, _Make]:
+    """What a batch is given, which is always all cases, and what makes it of them."""
+    memory = Memory.of(examples, plan)
+    arrays = jax.device_put((_arrays(memory.pool), _arrays(memory.places)))
+    # Of the records only what is no array is kept here: an array captured would be compiled into the program.
+    pool, places = _emptied(memory.pool), _emptied(memory.places)
+
+    def make(number: Any, arrays: Any) -> Any:
+        return patches(number, replace(pool, **arrays[0]), replace(places, **arrays[1]))
+
+    return lambda number: arrays, make
+
+
+def _from_file(examples: Sequence[Example], plan: Plan, patches: Patches) -> tuple[_Given, _Make]:
+    """The same for cases that are too many for memory: a batch is given the surroundings of its patches."""
+    around = Surroundings(examples, patches.augment.reach, plan.network.dims)
+    known = Places.of(examples, plan)
+    arrays, places = jax.device_put(_arrays(known)), _emptied(known)
+    wanted = jax.jit(lambda number, arrays: patches.wanted(number, replace(places, **arrays)))
+
+    def given(number: int) -> Any:
+        case, centre = wanted(np.int32(number), arrays)
+        return around.read(np.asarray(case), np.asarray(centre))
+
+    def make(number: Any, read: Any) -> Any:
+        images, labels, centre = read
+        pool = Pool.framed(images, labels, around.border)
+        return patches.made(number, pool, np.arange(images.shape[0], dtype=np.int32), centre)
+
+    return given, make
 
 
 def _arrays(record: Pool | Places) -> dict[str, np.ndarray]:

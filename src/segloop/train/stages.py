@@ -95,6 +95,7 @@ class Arrangement(Frozen):
     Attributes:
         plan: Digest of the Plan.
         images: SHA-256 of each case's image.
+        labels: SHA-256 of each case's label file; None in what was begun before they were noted.
         held_out: Case ids of each fold.
         sites: The site that each fold holds out; empty unless folds are sites.
         seed: Of every training.
@@ -108,6 +109,7 @@ class Arrangement(Frozen):
     schema_: Literal[1] = Field(default=1, alias="schema")
     plan: str
     images: dict[str, str]
+    labels: dict[str, str] | None = None
     held_out: tuple[tuple[str, ...], ...]
     sites: tuple[str, ...] = ()
     seed: int
@@ -172,6 +174,7 @@ class Stages:
         begun = Arrangement(
             plan=self.plan.digest,
             images=self.images,
+            labels={case.id: self.dataset.label_digest(case) for case in self.dataset.cases},
             held_out=tuple(fold.held_out for fold in self.folds),
             sites=tuple(fold.site for fold in self.folds if fold.site),
             seed=self.seed,
@@ -192,6 +195,8 @@ class Stages:
                 hint="Add --resume to go on with it, or choose another folder.",
             )
         before = read_record(Arrangement, path)
+        if before.labels is None:
+            begun = begun.model_copy(update={"labels": None})
         differing = [name for name in Arrangement.model_fields if getattr(before, name) != getattr(begun, name)]
         if differing:
             raise PlanError(

@@ -46,6 +46,11 @@ def test_a_training_starts_from_a_bundle_and_says_so(tmp_path: Path, capsys: pyt
     # Two steps at the full rate lead only so far from where training began; other weights would be far away.
     assert 0 < abs(ended - started).max() < 0.05
 
+    assert main([*command, "--json"]) == 2
+    refused = json.loads(capsys.readouterr().out)["error"]
+    assert "--resume" in refused["hint"]
+    assert Bundle(run / "bundle").digest == bundle.digest
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "status"),

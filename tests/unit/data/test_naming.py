@@ -49,6 +49,11 @@ def test_labels_of_one_region_are_told_apart_by_their_number() -> None:
     assert found.labels == {1: "both", 2: "both (2)", 3: "other"}
 
 
+@pytest.mark.parametrize("name", ["background", "Background", "Clear Label", "背景", "unlabelled"])
+def test_number_0_may_be_called_what_it_is(name: str) -> None:
+    assert naming({"labels": {"0": name, "1": "liver"}}, ROOT).labels == {1: "liver"}
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -64,6 +69,8 @@ def test_labels_of_one_region_are_told_apart_by_their_number() -> None:
         ({"labels": {"a": []}}, "a name and its number"),
         ({"labels": {"a": "b"}}, "a name and its number"),
         ({"labels": {"background": 0, "ignore": 1}}, "names no labels"),
+        ({"labels": {"0": "liver", "1": "tumour"}}, "0 is what no label covers.*'liver'"),
+        ({"labels": {"background": 0, "liver": 0, "tumour": 1}}, "0 is what no label covers.*'liver'"),
         ({}, "names no labels"),
     ],
 )

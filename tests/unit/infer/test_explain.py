@@ -83,6 +83,36 @@ def test_every_stage_explains_and_an_unknown_one_is_refused(explainer, volume):
         explainer(volume, 3)
 
 
+@pytest.mark.parametrize(
+    ("edge", "expected"), [(3, "decoder0"), (4, "decoder1"), (7, "decoder1"), (8, "decoder2"), (16, "bottleneck")]
+)
+def test_the_stage_suits_the_size_of_the_largest_part_of_what_is_explained(edge, expected):
+    ours = Explainer(tiny_models.bundle())
+    ours.plan = ours.plan.changed(
+        {
+            "network.features": [4, 8, 8, 8],
+            "network.kernels": [[3, 3, 3]] * 4,
+            "network.strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]],
+        }
+    )
+    inside = np.zeros((40, 20, 20), bool)
+    inside[:edge, :edge, :edge] = True
+    assert ours.stage_for(inside) == expected
+    inside[22::4, 1::4, 1::4] = True  # many small parts beside it
+    assert ours.stage_for(inside) == expected
+
+
+def test_the_stage_of_a_network_of_slices_is_chosen_within_a_slice():
+    ours = Explainer(tiny_models.bundle(2, 1))
+    cell = np.prod(ours.plan.network.strides[-1])
+    assert cell == 4
+    flat = np.zeros((9, 12, 12), bool)
+    flat[:, :3, :3] = True  # 81 voxels, but 9 in any slice
+    assert ours.stage_for(flat) == "decoder0"
+    flat[2, :4, :4] = True
+    assert ours.stage_for(flat) == "bottleneck"
+
+
 def test_an_empty_region_is_refused_and_a_given_one_is_used(explainer, volume):
     nothing = Labels(np.zeros(volume.geometry.shape, np.uint8), volume.geometry)
     with pytest.raises(InputError) as fault:
@@ -128,8 +158,7 @@ def test_the_shipped_models_explanation_passes_its_check_and_a_map_of_edges_does
     bundle = Registry().load("hippocampus-mr")
     volume = files.read(shared_data("hippocampus") / "imagesTr" / f"hippocampus_{case}.nii.gz")
     for value in (1, 2):
-        # Behind the bottleneck, whose cells of 8 mm are as large as what they are to explain.
-        sound = check_explanation(bundle, volume, value, stage="decoder2")
+        sound = check_explanation(bundle, volume, value)
         assert sound.passed, sound
         edges = check_explanation(bundle, volume, value, explainer=Edges(bundle))
         assert edges.deletion < sound.deletion

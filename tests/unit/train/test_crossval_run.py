@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from segloop.cli import main
 from segloop.data.dataset import Dataset
 from segloop.errors import InputError, PlanError
 from segloop.infer import Bundle, Segmenter
+from segloop.io import files
 from segloop.train.crossval import Length, Validated, cross_validate, evaluate
 from segloop.train.folds import make_folds
 from segloop.train.postchoice import PostChoice
 from segloop.train.scores import read_scores
+from segloop.volume import Labels
 from training_kit import plan, write_dataset
 
 pytestmark = pytest.mark.timeout(900)
@@ -117,13 +120,21 @@ def test_the_page_shows_what_was_found(run: tuple[Validated, Path, list[str]]) -
     assert "2 models" in page
 
 
-def test_it_does_not_go_on_with_something_else(run: tuple[Validated, Path, list[str]], balls: Dataset) -> None:
+def test_it_does_not_go_on_with_something_else(
+    run: tuple[Validated, Path, list[str]], balls: Dataset, tmp_path: Path
+) -> None:
     _, out, _ = run
     length = Length(epochs=4)
     with pytest.raises(PlanError, match="plan changed"):
         cross_validate(plan(batch=1), balls, out, make_folds(balls, FOLDS), length=length, resume=True)
     with pytest.raises(PlanError, match="held_out"):
         cross_validate(plan(), balls, out, make_folds(balls, 3), length=length, resume=True)
+    corrected = Dataset.load(shutil.copytree(balls.root, tmp_path / "corrected"))
+    label = corrected.cases[0].label
+    labels = files.read_labels(label, {})
+    files.write(Labels(np.roll(labels.array, 1, 2), labels.geometry), label)
+    with pytest.raises(PlanError, match="labels changed"):
+        cross_validate(plan(), corrected, out, make_folds(corrected, FOLDS), length=length, resume=True)
 
 
 def test_metrics_are_compared_case_by_case(

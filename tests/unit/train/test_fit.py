@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segloop.data import shelf
 from segloop.data.dataset import Dataset
 from segloop.errors import ModelError, PlanError
 from segloop.infer.bundle import Bundle
@@ -47,6 +48,21 @@ def test_a_run_learns_and_leaves_everything_it_promises(balls: Dataset, tmp_path
     assert "http" not in report
     for heading in ("## Data", "## Metrics", "## Intended use", "## Limits"):
         assert heading in bundle.card
+
+
+def test_cases_that_are_too_many_for_memory_are_learnt_from_a_file(
+    balls: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "MEMORY_BYTES", 1000)
+    result = fit(plan(), balls, tmp_path, fold=0)
+    assert result.dice["ball"] > 0.8
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "bundle",
+        "checkpoint",
+        "logs",
+        "report.html",
+        "augmentation.png",
+    }
 
 
 def test_a_resumed_run_goes_on_counting_and_refuses_another_plan(balls: Dataset, tmp_path: Path) -> None:

@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose score is explained: what the network calls the label (default), the image, or a mask's voxels",
     )
     parser.add_argument(
-        "--stage", default="bottleneck", metavar="STAGE", help="bottleneck (default), decoder0 (finest), decoder1 …"
+        "--stage",
+        default="auto",
+        metavar="STAGE",
+        help="auto (default: the deepest whose cells are half as wide as the region), bottleneck, decoder0 (finest) …",
     )
     parser.add_argument("--check", action="store_true", help="also test the map; exit status 4 when it fails")
     parser.add_argument("--series", metavar="UID", help="the DICOM series to take")
@@ -80,7 +83,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(f"maps and pictures in {out}")
     if not arguments.check:
         return document
-    sanity = check_explanation(bundle, volume, spec.value, stage=arguments.stage, explainer=explainer)
+    sanity = check_explanation(bundle, volume, spec.value, stage=found.stage, explainer=explainer)
     console.say(
         f"likeness with random weights {sanity.likeness:+.2f}; score lost by deletion {sanity.deletion:.1f}, "
         f"elsewhere {sanity.elsewhere:.1f}: {'passed' if sanity.passed else 'FAILED'}"

@@ -88,6 +88,7 @@ def add_start(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Train and say where the bundle lies."""
     started = time.monotonic()
+    _require_fresh(arguments.output, arguments.resume)
     _use_backend(arguments.backend)
     from segloop.data import Dataset
     from segloop.train import fit
@@ -166,6 +167,23 @@ def planned(arguments: argparse.Namespace, dataset: Dataset, init: Bundle | None
             hint="Add --encoder-weights imagenet, a file or a mirror's URL, or --init with a bundle that has it.",
         )
     return plan
+
+
+def _require_fresh(out: Path, resume: bool) -> None:
+    """Refuse to write over what an earlier training left.
+
+    Raises:
+        InputError: `usage`.
+    """
+    left = [name for name in ("bundle", "checkpoint") if (out / name).exists()]
+    if left and not resume:
+        raise InputError(
+            f"{out.name} holds a training already ({' and '.join(left)}).",
+            code="usage",
+            found=left,
+            expected="a new or empty folder",
+            hint="Add --resume to go on with it, or choose another folder.",
+        )
 
 
 def _tell(report: TransferReport, console: Console) -> None:

@@ -7,12 +7,13 @@ once: the image trilinear, the mask nearest. Everything is `keras.ops`, without 
 from __future__ import annotations
 
 from segloop.data.augment.draws import Draw, uniform
-from segloop.data.augment.pool import Pool, crop, warp
+from segloop.data.augment.pool import BLOCK, Pool, crop, warp
 from segloop.data.augment.presets import PRESETS, Elastic, classic_elastic, with_preset
 from segloop.data.augment.sides import require_sides_kept
 from segloop.data.augment.transforms import Augment
 
 __all__ = [
+    "BLOCK",
     "PRESETS",
     "Augment",
     "Draw",

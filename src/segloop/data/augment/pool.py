@@ -74,16 +74,27 @@ class Pool:
     @classmethod
     def around(cls, images: KerasTensor, labels: KerasTensor, dims: int) -> Pool:
         """A pool of b equal images (b, z, y, x, channels) and their labels (b, z, y, x), in the graph."""
-        batch, *shape, channels = images.shape
-        sides = _sides(shape, dims)
+        sides = _sides(images.shape[1:-1], dims)
         images, labels = ops.pad(images, [(0, 0), *sides, (0, 0)]), ops.pad(labels, [(0, 0), *sides])
-        padded = np.asarray(labels.shape[1:], np.int32)
+        return cls.framed(images, labels, (sides[0][0], sides[1][0], sides[2][0]))
+
+    @classmethod
+    def framed(cls, images: KerasTensor, labels: KerasTensor, border: tuple[int, int, int]) -> Pool:
+        """A pool of b equal images (b, z, y, x, channels) and their labels that have their border of 0 already.
+
+        Args:
+            images: A multiple of `BLOCK` along x.
+            labels: (b, z, y, x).
+            border: Voxels before each image along z, y, x.
+        """
+        batch, *shape, channels = images.shape
+        size = np.asarray(shape, np.int32)
         return cls(
             ops.reshape(images, (-1, channels)),
             ops.reshape(labels, (-1,)),
-            ops.convert_to_tensor(np.arange(batch, dtype=np.int32) * padded.prod(dtype=np.int32)),
-            ops.convert_to_tensor(np.tile(padded, (batch, 1))),
-            (sides[0][0], sides[1][0], sides[2][0]),
+            ops.convert_to_tensor(np.arange(batch, dtype=np.int32) * size.prod(dtype=np.int32)),
+            ops.convert_to_tensor(np.tile(size, (batch, 1))),
+            border,
         )
 
 

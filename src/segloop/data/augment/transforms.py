@@ -68,6 +68,24 @@ class Augment:
         dims = plan.network.dims
         return cls(training.augmentation, training.patch, spacing_mm, dims, numbers, plan.guides, apart=apart)
 
+    @property
+    def reach(self) -> Size:
+        """Voxels along z, y, x from a patch's middle to the furthest that is read for it, whatever is drawn."""
+        spec = self.spec
+        half_mm = (np.asarray(self.patch) - 1) / 2 * self._spacing
+        far = half_mm
+        if spec.rotation_probability > 0:
+            turned = _furthest(spec.rotation_degrees, self.dims) @ half_mm
+            # Whatever the angles, nothing gets further from the middle than the corner of the patch.
+            far = np.minimum(turned, np.linalg.norm(half_mm[3 - self.dims :]))
+        if spec.scale_probability > 0:
+            far = far / min(1.0, spec.scale[0])
+        if spec.elastic_probability > 0:
+            far = far + spec.elastic_mm
+        # Half a voxel from middles between voxels, one more to interpolate with.
+        z, y, x = (np.ceil(far / self._spacing + 0.5).astype(int) + 1) * self._free.astype(int)
+        return int(z), int(y), int(x)
+
     def draw(self, seed: KerasTensor, batch: int) -> Draw:
         """Parameters of `batch` patches; the same seed gives the same ones.
 
@@ -259,6 +277,17 @@ class Augment:
         table = ops.convert_to_tensor(np.resize(self._noise, _NOISE_VALUES + size))
         pieces = [cut(table, draw.noise_start[i : i + 1], (size,)) for i in range(shape[0])]
         return ops.reshape(ops.stack(pieces), shape) * values.per_patch(draw.noise_sd)
+
+
+def _furthest(degrees: Sequence[float], dims: int) -> np.ndarray:
+    """Upper bounds of the entries (3, 3) of rotations about z, y, x by at most these angles."""
+    z, y, x = (np.sin(np.radians(min(abs(angle), 90.0))) for angle in degrees)
+    y, x = (y, x) if dims == 3 else (0.0, 0.0)
+    about_z = np.array([[1, 0, 0], [0, 1, z], [0, z, 1]])
+    about_y = np.array([[1, 0, y], [0, 1, 0], [y, 0, 1]])
+    about_x = np.array([[1, x, 0], [x, 1, 0], [0, 0, 1]])
+    bounds: np.ndarray = np.minimum(about_x @ about_y @ about_z, 1.0)
+    return bounds
 
 
 def _when(condition: KerasTensor, changed: Callable[[KerasTensor], KerasTensor], images: KerasTensor) -> KerasTensor:
