@@ -2,10 +2,10 @@
 
     python benchmarks/accuracy/chase_db1.py --minutes 15 --transfer-minutes 3 --seeds 5
 
-Five patient-level folds are trained and scored against the first observer, whose agreement with the second one is the
-yardstick. Transfer: two arms learn from fold 0's training images for a short time, one from nothing and one by `--init`
-from a model of another 2-D task (membranes in electron microscopy, one channel). Writes
-`benchmarks/results/chase-db1.json`; runs in `runs/chase-db1`.
+Five patient-level folds, or the first `--folds` of them, are trained and scored against the first observer, whose
+agreement with the second one is the yardstick. Transfer: two arms learn from fold 0's training images for a short time,
+one from nothing and one by `--init` from a model of another 2-D task (membranes in electron microscopy, one channel:
+fold 0 of `isbi.py`). Writes `benchmarks/results/chase-db1.json`; runs in `runs/chase-db1`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ def main() -> None:
     """Folds, second observer, transfer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--folds", type=int, default=FOLDS, help=f"how many of the {FOLDS} folds are held out in turn")
     parser.add_argument("--transfer-minutes", type=float, default=3)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--source-minutes", type=float, default=15, help="of isbi.py, whose fold 0 is the source")
     options = parser.parse_args()
     data, folder = DATA / "chase-db1", RUNS / "chase-db1"
     cases: dict[str, float] = {}
-    for fold in range(FOLDS):
+    for fold in range(options.folds):
         run = folder / f"fold{fold}"
         trained(run, data, options.minutes, "--name", "chase-db1", fold=fold)
         scores = scored(run, data, "--fold", fold)
@@ -44,8 +45,8 @@ def main() -> None:
     alone, transferred = _transfer(options)
     gain = np.array(transferred) - np.array(alone)
     where, where_zh = (
-        f"chase-db1, {FOLDS} folds of {options.minutes:g} min on {cores()[0]}",
-        f"chase-db1，{FOLDS} 折各 {options.minutes:g} 分钟，{cores()[1]}",
+        f"chase-db1, {options.folds} of {FOLDS} folds, {options.minutes:g} min each on {cores()[0]}",
+        f"chase-db1，{FOLDS} 折中的 {options.folds} 折，各 {options.minutes:g} 分钟，{cores()[1]}",
     )
     short = f"{options.transfer_minutes:g} min, {options.seeds} seeds, fold 0, {cores()[0]}"
     write_result(

@@ -11,6 +11,7 @@ from there, and the same graph makes the same patches of them.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,8 +22,7 @@ from jaxtyping import Float, Int, UInt8
 from segloop.data.augment import Pool
 from segloop.data.patches import Patches
 from segloop.data.places import Places
-from segloop.data.shelf import fits
-from segloop.data.surroundings import Surroundings
+from segloop.data.surroundings import Surroundings, surroundings
 from segloop.plan import IGNORED, Plan, Size
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def training_feed(
     where it stopped.
 
     Args:
-        examples: At least one case; held in memory, once, unless they are too many (`data.shelf.fits`).
+        examples: At least one case; held in memory, once, unless they are too many (`data.shelf`).
         plan: Patch, batch and transforms.
         seed: Of every random choice.
         start: Number of the first batch.
@@ -108,12 +108,13 @@ def training_feed(
     patches = Patches(plan, seed, len(examples), share, apart=True)
     # One program makes its batch's patches one after the other, so many cores need several batches in the making.
     at_once = max(_AHEAD, min(_MOST_AT_ONCE, os.cpu_count() or 1))
-    if fits([example.image for example in examples]):
+    around = surroundings(examples, plan, patches.augment.reach)
+    if around is None:
         make = _from_memory(tf, Memory.of(examples, plan), patches)
     else:
-        around = Surroundings(examples, patches.augment.reach, plan.network.dims)
         make = _from_file(tf, around, Places.of(examples, plan), patches)
-        at_once = max(1, min(at_once, _MAKING_BYTES // (around.bytes * plan.training.batch)))
+        first, end = patches.share
+        at_once = max(1, min(at_once, _MAKING_BYTES // (around.bytes * (end - first))))
 
     def batch(number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
         image, labels = make(number)
@@ -122,7 +123,10 @@ def training_feed(
     numbers = tf.data.Dataset.counter(start=start)
     options = tf.data.Options()
     options.deterministic = True
-    return numbers.map(batch, num_parallel_calls=at_once).prefetch(_AHEAD).with_options(options)
+    feed = numbers.map(batch, num_parallel_calls=at_once).prefetch(_AHEAD).with_options(options)
+    # The file lives as long as the feed: TensorFlow keeps functions, and what they hold, as long as the process.
+    feed.around = around
+    return feed
 
 
 _Make = Callable[["tf.Tensor"], tuple["tf.Tensor", "tf.Tensor"]]
@@ -141,8 +145,15 @@ def _from_memory(tf: Any, memory: Memory, patches: Patches) -> _Make:
 
 
 def _from_file(tf: Any, around: Surroundings, places: Places, patches: Patches) -> _Make:
-    """The same, of surroundings of patches that are read when they are wanted."""
-    places = _on_cpu(tf, places)
+    """The same, of surroundings of patches that are read when they are wanted; does not keep them alive."""
+    places, border, known = _on_cpu(tf, places), around.border, weakref.ref(around)
+    sizes = (*around.shape, around.channels), around.shape, (3,)
+
+    def read(case: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        source = known()
+        if source is None:
+            raise RuntimeError("the feed whose batches these are is gone")
+        return source.read(case, centre)
 
     @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def wanted(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -150,16 +161,14 @@ def _from_file(tf: Any, around: Surroundings, places: Places, patches: Patches) 
 
     @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def made(number: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, centre: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pool = _quick(Pool.framed(images, labels, around.border))
+        pool = _quick(Pool.framed(images, labels, border))
         return patches.made(number, pool, tf.range(images.shape[0], dtype=tf.int32), centre)
 
     def make(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         case, centre = wanted(number)
-        read = tf.numpy_function(around.read, [case, centre], (tf.float32, tf.uint8, tf.float32), stateful=False)
-        shape = (case.shape[0], *around.shape)
+        arrays = tf.numpy_function(read, [case, centre], (tf.float32, tf.uint8, tf.float32), stateful=False)
         images, labels, inside = (
-            tf.ensure_shape(part, size)
-            for part, size in zip(read, ((*shape, around.channels), shape, (shape[0], 3)), strict=True)
+            tf.ensure_shape(array, (case.shape[0], *size)) for array, size in zip(arrays, sizes, strict=True)
         )
         return cast("tuple[tf.Tensor, tf.Tensor]", made(number, images, labels, inside))
 

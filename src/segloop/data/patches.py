@@ -18,7 +18,7 @@ _STREAM_DECK = 64
 
 
 class Patches:
-    """Makes batches of a Plan's patches from cases in memory.
+    """Makes batches of a Plan's patches from cases.
 
     Args:
         plan: Patch, batch and transforms.

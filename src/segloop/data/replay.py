@@ -11,11 +11,10 @@ from jaxtyping import Float, UInt8
 from keras import KerasTensor, ops
 
 from segloop.data.augment import Pool
-from segloop.data.feed import Example, Memory, training_feed
+from segloop.data.feed import Example, training_feed
 from segloop.data.patches import Patches
 from segloop.data.places import Places
-from segloop.data.shelf import fits
-from segloop.data.surroundings import Surroundings
+from segloop.data.surroundings import surroundings
 from segloop.plan import Plan
 
 
@@ -76,9 +75,10 @@ def _made(
     plan: Plan, examples: Sequence[Example], patches: Patches, number: KerasTensor, case: np.ndarray, centre: np.ndarray
 ) -> tuple[KerasTensor, KerasTensor]:
     """Images and labels of the batch, wherever the cases lie."""
-    if fits([example.image for example in examples]):
-        return patches.made(number, Memory.of(examples, plan).pool, ops.convert_to_tensor(case), centre)
-    around = Surroundings(examples, patches.augment.reach, plan.network.dims)
+    around = surroundings(examples, plan, patches.augment.reach)
+    if around is None:
+        pool = Pool.of([e.image for e in examples], [e.labels for e in examples], plan.network.dims)
+        return patches.made(number, pool, ops.convert_to_tensor(case), centre)
     images, labels, inside = around.read(case, centre)
     return patches.made(number, Pool.framed(images, labels, around.border), ops.arange(len(case)), inside)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,7 +13,7 @@ import numpy as np
 from segloop.errors import ServiceError
 
 MEMORY_BYTES = 2**30
-"""Most that the images of the cases may take in memory together."""
+"""Most that images and labels of the cases may take in memory together."""
 
 
 class Shelf:
@@ -22,7 +22,7 @@ class Shelf:
     The file has no name, so that it is gone with the process however that ends.
 
     Args:
-        folder: Where the file lies once there is one; the system's place for temporary files if None.
+        folder: Where the file lies once there is one, and is made then; the system's place for temporary files if None.
         most_bytes: Beyond so many all arrays are in the file.
     """
 
@@ -46,26 +46,29 @@ class Shelf:
             return
         try:
             if self._file is None:
+                if self.folder is not None:
+                    self.folder.mkdir(parents=True, exist_ok=True)
                 # It lives as long as the arrays that are read from it, not as long as a block of code.
                 self._file = TemporaryFile(dir=self.folder)  # noqa: SIM115
                 held, self._held = self._held, []
                 for one in held:
                     self._write(self._file, one)
             self._write(self._file, array)
+            # Nothing is left in a buffer, which a full disk would only refuse later.
+            self._file.flush()
         except OSError as fault:
             raise ServiceError(
                 f"The prepared cases, {self._bytes / 2**30:.1f} GiB so far, do not fit into memory and cannot be "
                 f"written: {fault.strerror}.",
                 code="disk.full",
                 found=fault.strerror,
-                hint="Free some space where the run's folder lies, or plan with a coarser preparation.spacing_mm.",
+                hint="Give the run's folder room, or plan with a coarser preparation.spacing_mm.",
             ) from fault
 
     def arrays(self) -> list[np.ndarray]:
         """All of them, in the order in which they came."""
         if self._file is None:
             return self._held
-        self._file.flush()
         # One mapping for all: each of its own would keep a file open.
         whole = np.memmap(self._file, np.uint8, mode="r")
         parts = [
@@ -83,9 +86,9 @@ class Shelf:
         self._shapes.append((array.shape, array.dtype, start))
 
 
-def fits(images: Sequence[np.ndarray]) -> bool:
-    """Whether images are few enough to be held in memory as one array."""
-    return sum(image.nbytes for image in images) <= MEMORY_BYTES
+def fits(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether arrays are few enough to be held in memory."""
+    return sum(array.nbytes for array in arrays) <= MEMORY_BYTES
 
 
 __all__ = ["MEMORY_BYTES", "Shelf", "fits"]

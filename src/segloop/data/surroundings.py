@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Protocol
 
@@ -11,7 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from segloop.data.augment import BLOCK
-from segloop.plan import Size
+from segloop.data.shelf import fits
+from segloop.errors import PlanError
+from segloop.plan import Plan, Size
 
 
 class Case(Protocol):
@@ -26,7 +29,28 @@ class Case(Protocol):
         """0 background, 1 the Plan's first label, and so on."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def surroundings(cases: Sequence[Case], plan: Plan, reach: Size) -> Surroundings | None:
+    """What batches of these cases are made from where they are too many for memory; None where they are not.
+
+    Raises:
+        PlanError: `plan.memory` when a batch would be larger than it can be counted.
+    """
+    if fits(array for case in cases for array in (case.image, case.labels)):
+        return None
+    around = Surroundings(cases, reach, plan.network.dims)
+    voxels = plan.training.batch * prod(around.shape)
+    if voxels >= 2**31:
+        raise PlanError(
+            f"A batch of {plan.training.batch} patches reads {voxels:.1e} voxels around them.",
+            code="plan.memory",
+            found=voxels,
+            expected=2**31 - 1,
+            hint="Plan a smaller training.batch or training.patch, or less rotation and scaling.",
+        )
+    return around
+
+
+@dataclass(frozen=True, eq=False)
 class Surroundings:
     """Reads the surroundings of patches, so that augmenting them gives what it gives on whole cases.
 
@@ -49,10 +73,20 @@ class Surroundings:
     @property
     def shape(self) -> Size:
         """Voxels of what is read for a patch along z, y, x, border included; a multiple of `BLOCK` along x."""
-        z, y, x = (
-            1 if side == 0 else 2 * far + 2 + 2 * side for far, side in zip(self.reach, self.border, strict=True)
-        )
+        z, y, x = (int(n) for n in self._read + 2 * np.asarray(self.border))
         return (z, y, -(-x // BLOCK) * BLOCK)
+
+    @property
+    def _wanted(self) -> np.ndarray:
+        """Voxels along z, y, x within reach of a middle that may lie between voxels."""
+        return np.asarray([1 if self.dims == 2 and axis == 0 else 2 * far + 2 for axis, far in enumerate(self.reach)])
+
+    @cached_property
+    def _read(self) -> np.ndarray:
+        """Those that are read: no more than the largest case has."""
+        largest = np.max([case.labels.shape for case in self.cases], axis=0)
+        taken: np.ndarray = np.minimum(self._wanted, largest)
+        return taken
 
     @property
     def channels(self) -> int:
@@ -80,8 +114,10 @@ class Surroundings:
         batch, shape, border = len(case), self.shape, np.asarray(self.border)
         images = np.zeros((batch, *shape, self.channels), np.float32)
         labels = np.zeros((batch, *shape), np.uint8)
-        first = np.floor(centre).astype(np.int64) - np.asarray(self.reach)
-        inner = np.asarray(shape) - 2 * border
+        # Where no case is longer than what is read, that is the whole of the case.
+        near = np.floor(centre).astype(np.int64) - np.asarray(self.reach)
+        first = np.where(self._read < self._wanted, 0, near)
+        inner = self._read
         for i, number in enumerate(case):
             source = self.cases[int(number)]
             low, high = np.maximum(first[i], 0), np.minimum(first[i] + inner, source.labels.shape)
@@ -96,4 +132,4 @@ class Surroundings:
         return images, labels, (centre - first).astype(np.float32)
 
 
-__all__ = ["Surroundings"]
+__all__ = ["Surroundings", "surroundings"]

@@ -100,7 +100,7 @@ def load_examples(
         guides: What a cascade's coarse network finds in a case, from its id and its image.
         progress: Told how many are read, and of how many.
         folder: Where those that are too many for memory are kept while the process lives; the system's place for
-            temporary files if None. Must exist.
+            temporary files if None.
 
     Raises:
         PlanError: `plan.invalid` when dataset and Plan name different labels.
@@ -123,7 +123,7 @@ def load_examples(
             expected=sorted(plan.label_names),
             hint="Plan again from this dataset.",
         )
-    chain, images, targets = Chain(plan), Shelf(folder), Shelf(folder)
+    chain, kept = Chain(plan), Shelf(folder)
     for number, case_id in enumerate(ids):
         if progress is not None:
             progress(number, len(ids))
@@ -131,10 +131,11 @@ def load_examples(
             volume, labels = dataset.read(dataset.case(case_id))
             prepared, target = chain.prepare(volume), chain.labels(labels)
             image = (chain.guided(prepared, guides(case_id, volume)) if guides else prepared).array
-        images.put(image)
-        targets.put(classes(target, known))
+        kept.put(image)
+        kept.put(classes(target, known))
     examples: list[Example] = []
-    for case_id, voxels, found in zip(ids, images.arrays(), targets.arrays(), strict=True):
+    arrays = kept.arrays()
+    for case_id, voxels, found in zip(ids, arrays[::2], arrays[1::2], strict=True):
         if plan.network.dims == 2 and len(voxels) > 1:
             examples.extend(_slices(case_id, voxels, found))
         else:

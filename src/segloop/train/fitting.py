@@ -16,7 +16,6 @@ from segloop.errors import PlanError
 from segloop.infer.bundle import Bundle
 from segloop.nets.unet import build_unet, deploy
 from segloop.plan import Plan
-from segloop.store import make_folder
 from segloop.train import checkpoint
 from segloop.train.board import board_callbacks
 from segloop.train.cascade import SHARE, first_stage
@@ -153,7 +152,6 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
             start, budget_s = time.monotonic(), None if time_budget_s is None else (1 - SHARE) * time_budget_s
         run = _run(plan, state, budget_s, epochs, start, len(held_out))
         finished = bool(team.first(_nothing_left(run, out)))
-        make_folder(out)
         work = [] if finished else load_examples(plan, dataset, training, guides, reading, folder=out)
         held = validation_feed(load_examples(plan, dataset, held_out, guides, folder=out), plan) if team.chief else []
 

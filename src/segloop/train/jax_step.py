@@ -20,8 +20,7 @@ from segloop.data.augment import Pool
 from segloop.data.feed import Example, Memory
 from segloop.data.patches import Patches
 from segloop.data.places import Places
-from segloop.data.shelf import fits
-from segloop.data.surroundings import Surroundings
+from segloop.data.surroundings import Surroundings, surroundings
 from segloop.plan import Plan
 from segloop.train.compiling import total_loss
 
@@ -41,8 +40,11 @@ class JaxStep:
 
     def __init__(self, model: keras.Model, examples: Sequence[Example], plan: Plan, seed: int, start: int = 0) -> None:
         patches = Patches(plan, seed, len(examples))
-        memory = fits([example.image for example in examples])
-        self._given_to, make = (_from_memory if memory else _from_file)(examples, plan, patches)
+        around = surroundings(examples, plan, patches.augment.reach)
+        if around is None:
+            self._given_to, make = _from_memory(examples, plan, patches)
+        else:
+            self._given_to, make = _from_file(around, Places.of(examples, plan), patches)
         self._number = start
         self._learnt = list(model.trainable_variables)
         self._fixed = list(model.non_trainable_variables)
@@ -94,15 +96,16 @@ def _from_memory(examples: Sequence[Example], plan: Plan, patches: Patches) -> t
     return lambda number: arrays, make
 
 
-def _from_file(examples: Sequence[Example], plan: Plan, patches: Patches) -> tuple[_Given, _Make]:
+def _from_file(around: Surroundings, known: Places, patches: Patches) -> tuple[_Given, _Make]:
     """The same for cases that are too many for memory: a batch is given the surroundings of its patches."""
-    around = Surroundings(examples, patches.augment.reach, plan.network.dims)
-    known = Places.of(examples, plan)
-    arrays, places = jax.device_put(_arrays(known)), _emptied(known)
+    # Chosen and read by the host, which need not wait for the step that the device is still doing.
+    host = jax.local_devices(backend="cpu")[0]
+    arrays, places = jax.device_put(_arrays(known), host), _emptied(known)
     wanted = jax.jit(lambda number, arrays: patches.wanted(number, replace(places, **arrays)))
 
     def given(number: int) -> Any:
-        case, centre = wanted(np.int32(number), arrays)
+        with jax.default_device(host):
+            case, centre = wanted(np.int32(number), arrays)
         return around.read(np.asarray(case), np.asarray(centre))
 
     def make(number: Any, read: Any) -> Any:

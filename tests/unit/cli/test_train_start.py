@@ -47,9 +47,11 @@ def test_a_training_starts_from_a_bundle_and_says_so(tmp_path: Path, capsys: pyt
     assert 0 < abs(ended - started).max() < 0.05
 
     assert main([*command, "--json"]) == 2
+    (tmp_path / "cascade" / "coarse").mkdir(parents=True)
     refused = json.loads(capsys.readouterr().out)["error"]
     assert "--resume" in refused["hint"]
     assert Bundle(run / "bundle").digest == bundle.digest
+    assert main([word.replace(str(run), str(tmp_path / "cascade")) for word in command]) == 2
 
 
 @pytest.mark.parametrize(

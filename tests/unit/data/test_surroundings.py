@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import islice
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from segloop.data import shelf
 from segloop.data.augment import Augment
 from segloop.data.feed import Example, training_feed
 from segloop.data.shelf import Shelf
-from segloop.data.surroundings import Surroundings
-from segloop.errors import ServiceError
+from segloop.data.surroundings import Surroundings, surroundings
+from segloop.errors import PlanError, ServiceError
 from segloop.plan import AugmentationSpec
 
 ALL = {
@@ -72,19 +74,19 @@ def test_patches_from_a_file_are_those_from_memory(monkeypatch, dims, changes, s
 @settings(max_examples=40, deadline=None)
 @given(
     degrees=st.tuples(*[st.floats(0, 180)] * 3),
-    low=st.floats(0.3, 1.2),
-    elastic=st.floats(0, 20),
+    scale=st.tuples(*[st.floats(0.3, 1.5)] * 2),
+    elastic=st.floats(-20, 20),
     patch=st.tuples(*[st.integers(2, 40)] * 3),
     spacing=st.tuples(*[st.floats(0.3, 6)] * 3),
     dims=st.sampled_from([2, 3]),
     seed=st.integers(0, 2**31),
 )
-def test_nothing_is_read_beyond_the_reach(degrees, low, elastic, patch, spacing, dims, seed):
+def test_nothing_is_read_beyond_the_reach(degrees, scale, elastic, patch, spacing, dims, seed):
     spec = AugmentationSpec(
         rotation_probability=1.0,
         rotation_degrees=degrees,
         scale_probability=1.0,
-        scale=(low, low + 0.5),
+        scale=scale,
         elastic_probability=1.0,
         elastic_mm=elastic,
     )
@@ -111,6 +113,7 @@ def test_what_is_read_lies_where_it_says_and_is_zero_beyond_the_case():
     image = np.arange(10 * 12 * 14, dtype=np.float32).reshape(10, 12, 14, 1) + 1
     case = Example("a", image, (image[..., 0] % 7).astype(np.uint8))
     around = Surroundings([case], (3, 4, 5), 3)
+    assert around.shape == (8 + 2, 10 + 2, 16)
     images, labels, inside = around.read(np.array([0, 0]), np.array([[5, 6, 7.5], [0, 11.5, -40]], np.float32))
     assert images.shape == (2, *around.shape, 1)
     assert inside.tolist() == [[3, 4, 5.5], [3, 4.5, 5]]
@@ -120,6 +123,35 @@ def test_what_is_read_lies_where_it_says_and_is_zero_beyond_the_case():
     assert not images[1].any()
     assert not images[:, 0].any()
     assert not images[:, :, :, -1].any()
+
+
+def test_no_more_is_read_than_the_largest_case_has():
+    cases = examples([(5, 30, 9), (8, 12, 40)])
+    around = Surroundings(cases, (20, 3, 20), 3)
+    assert around.shape == (8 + 2, 8 + 2, 48)
+    images, _, inside = around.read(np.array([0]), np.array([[2, 15, 4]], np.float32))
+    assert inside.tolist() == [[2, 3, 4]]
+    assert np.array_equal(images[0, 1:6, 1:9, 1:10], cases[0].image[:, 12:20])
+
+
+def test_the_file_is_gone_with_the_feed(monkeypatch):
+    monkeypatch.setattr(shelf, "MEMORY_BYTES", 100)
+    feed = training_feed(examples([(20, 30, 20)]), recipe(3, NONE), 1)
+    kept, batches = weakref.ref(feed.around), iter(feed)
+    del feed
+    gc.collect()
+    next(batches)
+    del batches
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_batch_that_cannot_be_counted_is_refused(monkeypatch):
+    monkeypatch.setattr(shelf, "MEMORY_BYTES", 100)
+    plan = recipe(3, ALL, batch=2**20)
+    with pytest.raises(PlanError) as caught:
+        surroundings(examples([(40, 44, 48)]), plan, (20, 20, 20))
+    assert caught.value.code == "plan.memory"
 
 
 @pytest.mark.parametrize("most", [0, 700, 10**9])

@@ -175,10 +175,11 @@ def _require_fresh(out: Path, resume: bool) -> None:
     Raises:
         InputError: `usage`.
     """
-    left = [name for name in ("bundle", "checkpoint") if (out / name).exists()]
+    # A cascade's first network has a run of its own in `coarse`.
+    left = [name for name in ("bundle", "checkpoint", "coarse") if (out / name).exists()]
     if left and not resume:
         raise InputError(
-            f"{out.name} holds a training already ({' and '.join(left)}).",
+            f"{out.resolve().name} holds a training already ({' and '.join(left)}).",
             code="usage",
             found=left,
             expected="a new or empty folder",

@@ -79,9 +79,9 @@ class Augment:
             # Whatever the angles, nothing gets further from the middle than the corner of the patch.
             far = np.minimum(turned, np.linalg.norm(half_mm[3 - self.dims :]))
         if spec.scale_probability > 0:
-            far = far / min(1.0, spec.scale[0])
+            far = far / min(1.0, *spec.scale)
         if spec.elastic_probability > 0:
-            far = far + spec.elastic_mm
+            far = far + abs(spec.elastic_mm)
         # Half a voxel from middles between voxels, one more to interpolate with.
         z, y, x = (np.ceil(far / self._spacing + 0.5).astype(int) + 1) * self._free.astype(int)
         return int(z), int(y), int(x)
