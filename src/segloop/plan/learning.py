@@ -100,7 +100,8 @@ class TrainingSpec(Frozen):
         learning_rate: Peak of the schedule (linear warm-up, then polynomial decay to 0 at the last step).
         foreground_fraction: Share of patches centred on a foreground voxel.
         precision: `auto` takes `mixed_bfloat16` where the CPU (or accelerator) has bf16 instructions, else float32.
-        ema: Decay of the exponential moving average of the weights that is evaluated and exported; 0 switches it off.
+        ema: Decay of the exponential moving average of the weights that is evaluated and exported, smaller in the first
+            steps; 0 switches it off.
         loss: Terms of the loss.
         ignore_label: Number in the expert label maps whose voxels count nowhere; None when there is none.
         label_shares: How often patches centred on foreground are centred on each label, in the order of the Plan's

@@ -16,7 +16,24 @@ from segloop.plan import NetworkSpec, TrainingSpec
 _NOT_DECAYED = ["gamma", "beta", "bias"]
 
 
-class StagedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
+class AveragingAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
+    """AdamW whose moving average of the weights spans a tenth of the steps so far, until `ema_momentum` spans fewer.
+
+    With a decay of 0.99 from the start, two thirds of the average after 40 steps would still be where training began.
+
+    Source: `tf.train.ExponentialMovingAverage` with `num_updates`.
+    """
+
+    def _update_model_variables_moving_average(self, trainable_variables: list[keras.Variable]) -> None:
+        decay, steps = self.ema_momentum, ops.cast(self.iterations, "float32")
+        self.ema_momentum = ops.minimum(decay, (1 + steps) / (10 + steps))
+        try:
+            super()._update_model_variables_moving_average(trainable_variables)
+        finally:
+            self.ema_momentum = decay
+
+
+class StagedAdamW(AveragingAdamW):
     """AdamW with a factor on the learning rate of some variables, stage by stage, that may change while training.
 
     A factor scales the step and the weight decay; 0 keeps a variable as it is. Gradients, their norm and both moments
@@ -89,7 +106,7 @@ def optimizer_for(
         "ema_momentum": training.ema or 0.99,
     }
     groups = stages(training, network, model) if pretrained else {}
-    optimizer = StagedAdamW(groups=groups, **options) if groups else keras.optimizers.AdamW(**options)
+    optimizer = StagedAdamW(groups=groups, **options) if groups else AveragingAdamW(**options)
     optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     optimizer.build(model.trainable_variables)
     return optimizer

@@ -13,7 +13,7 @@ from segloop.nets import build_unet
 from segloop.plan import NetworkSpec, TrainingSpec
 from segloop.train import checkpoint
 from segloop.train.checkpoint import State
-from segloop.train.optimizer import StagedAdamW, optimizer_for, stages
+from segloop.train.optimizer import AveragingAdamW, StagedAdamW, optimizer_for, stages
 
 GROUPS = {"first/kernel": 0, "first/bias": 0, "second/kernel": 1, "second/bias": 1}
 OPTIONS = {
@@ -54,7 +54,7 @@ def _equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 def test_with_all_factors_one_it_is_adamw() -> None:
-    plain, staged = _model(keras.optimizers.AdamW(**OPTIONS)), _model(StagedAdamW(groups=GROUPS, **OPTIONS))
+    plain, staged = _model(AveragingAdamW(**OPTIONS)), _model(StagedAdamW(groups=GROUPS, **OPTIONS))
     _train(plain, 0, 6)
     _train(staged, 0, 6)
     for ours, theirs in zip(staged.trainable_variables, plain.trainable_variables, strict=True):
@@ -62,6 +62,19 @@ def test_with_all_factors_one_it_is_adamw() -> None:
     averages = [m.optimizer._model_variables_moving_average for m in (staged, plain)]
     for ours, theirs in zip(*averages, strict=True):
         np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), atol=1e-6)
+
+
+def test_the_average_spans_a_tenth_of_the_steps_until_its_decay_spans_fewer() -> None:
+    model = _model(AveragingAdamW(**OPTIONS | {"ema_momentum": 0.4}))
+    expected: list[np.ndarray] = []
+    for step in range(12):
+        _train(model, step, step + 1)
+        decay = min(0.4, (1 + step) / (10 + step)) if step else 0.0
+        new = _values(model)
+        expected = [decay * old + (1 - decay) * now for old, now in zip(expected or new, new, strict=True)]
+        for ours, theirs in zip(model.optimizer._model_variables_moving_average, expected, strict=True):
+            np.testing.assert_allclose(np.asarray(ours), theirs, atol=1e-6)
+    assert model.optimizer.get_config()["ema_momentum"] == 0.4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
@@ -115,7 +128,7 @@ def test_a_restored_training_goes_on_as_if_never_stopped(tmp_path: Path) -> None
 def test_the_way_down_is_staged_only_where_weights_come_from_elsewhere_and_the_plan_says_so() -> None:
     spec = NetworkSpec(features=(4, 8), kernels=((3, 3, 3),) * 2, strides=((1, 1, 1), (2, 2, 2)), deep_supervision=1)
     model, frozen = build_unet(spec), TrainingSpec(frozen_fraction=0.2)
-    assert type(optimizer_for(TrainingSpec(), spec, model, pretrained=True)) is keras.optimizers.AdamW
+    assert type(optimizer_for(TrainingSpec(), spec, model, pretrained=True)) is AveragingAdamW
     assert isinstance(optimizer_for(frozen, spec, model, pretrained=True), StagedAdamW)
     found = stages(frozen, spec, model)
     assert {path.split("_")[0]: stage for path, stage in found.items()} == {"down0": 0, "down1": 1}
