@@ -21,6 +21,7 @@ class TensorFlowStep:
     def __init__(self, model: keras.Model, feed: tf.data.Dataset) -> None:
         variables = list(model.trainable_variables)
         batches = iter(feed)
+        self._feed = feed  # with the file that its cases may lie in
 
         def step(image: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:

@@ -128,6 +128,7 @@ class TeamStep:
         strategy, local = team.strategy, team.replicas // team.workers
         variables = list(model.trainable_variables)
         batches = iter(feed)
+        self._feed = feed  # with the file that its cases may lie in
 
         def replica(image: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
             context = tf.distribute.get_replica_context()
