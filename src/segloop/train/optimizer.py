@@ -24,6 +24,8 @@ class AveragingAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
     Source: `tf.train.ExponentialMovingAverage` with `num_updates`.
     """
 
+    ema_momentum: Any
+
     def _update_model_variables_moving_average(self, trainable_variables: list[keras.Variable]) -> None:
         decay, steps = self.ema_momentum, ops.cast(self.iterations, "float32")
         self.ema_momentum = ops.minimum(decay, (1 + steps) / (10 + steps))
