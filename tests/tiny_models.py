@@ -66,6 +66,15 @@ def plan(dims: int = 3, channels: int = 1, **changes: object) -> Plan:
     return recipe.changed({key.replace("__", "."): value for key, value in changes.items()})
 
 
+def cascade(**changes: object) -> Plan:
+    """Labels 1 and 5, at 2 mm first, then at 1 mm with two channels more."""
+    document = plan().model_dump(mode="json", by_alias=True)
+    first = plan(preparation__spacing_mm=(2.0, 2.0, 2.0)).model_dump(mode="json", by_alias=True)
+    document["network"]["channels"] = 3
+    whole = Plan.parse({**document, "coarse": first})
+    return whole.changed({key.replace("__", "."): value for key, value in changes.items()})
+
+
 def image(shape: tuple[int, int, int] = (20, 22, 18), channels: int = 1, seed: int = 0) -> np.ndarray:
     """Smooth noise without any symmetry, float32."""
     from scipy.ndimage import gaussian_filter
@@ -132,7 +141,7 @@ def export(path: Path, dims: int = 3, channels: int = 1, version: str = "1.0", *
         path,
         plan(dims, channels, **changes),
         network(dims, channels),
-        provenance=Provenance(dataset="noise", training_images={"a": "0" * 64}),
+        provenance=Provenance(dataset="noise", training_images={"a": "0" * 64}, training_voxels={"a": "1" * 64}),
         card="# Tiny\n",
         version=version,
         selftest=[case],

@@ -49,6 +49,7 @@ def main() -> None:
         f"chase-db1，{FOLDS} 折中的 {options.folds} 折，各 {options.minutes:g} 分钟，{cores()[1]}",
     )
     short = f"{options.transfer_minutes:g} min, {options.seeds} seeds, fold 0, {cores()[0]}"
+    short_zh = f"{options.transfer_minutes:g} 分钟，{options.seeds} 个种子，第 0 折，{cores()[1]}"
     write_result(
         "chase-db1",
         [
@@ -60,7 +61,7 @@ def main() -> None:
             ),
             row(
                 f"chase-db1: gain by --init from isbi2012-em ({short})",
-                f"chase-db1：从 isbi2012-em 以 --init 迁移的增益（{short}）",
+                f"chase-db1：从 isbi2012-em 以 --init 迁移的增益（{short_zh}）",
                 f"{gain.mean():+.4f} (seeds {gain.min():+.4f} to {gain.max():+.4f})",
             ),
         ],

@@ -6,17 +6,24 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tiny_models
-from segloop.errors import InputError
-from segloop.infer import Bundle, load_network
+from segloop.errors import InputError, ModelError
+from segloop.infer import Bundle, Runtime, export_bundle, load_network
 from segloop.infer.artefacts import export_artefact
+from segloop.infer.cascade import Cascade
 from segloop.infer.engine import segment
+from segloop.infer.ensemble import export_ensemble
+from segloop.infer.export import exactly
+from segloop.infer.members import given
 from segloop.infer.runtimes.openvino import openvino_core
 from segloop.infer.runtimes.tensorflow import TensorFlow
+from segloop.nets import build_unet
+from segloop.plan import Provenance
 from segloop.volume import Geometry, Volume
 
 REGIONS = [{"name": "all", "labels": [1, 5], "paints": 1}, {"name": "core", "labels": [5], "paints": 5}]
@@ -93,17 +100,56 @@ def _inputs(volumes: list[Volume]) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.fixture(scope="module", params=KINDS)
+def _cascade(folder: Path) -> Bundle:
+    """A network at 2 mm that shows its labels to one at 0.9 mm, on mirrored images as well."""
+    lateral = {
+        "training.augmentation.mirror_axes": [0, 2],
+        "training.augmentation.swap_labels": [[1, 5]],
+        "inference.mirror_axes": [2],
+    }
+    plan = tiny_models.cascade().changed(lateral | {"preparation.spacing_mm": [0.9, 0.9, 0.9]})
+    first = export_bundle(
+        folder / "coarse", plan.coarse, tiny_models.network(), selftest=[_volumes(3, 1)[0]], **_DESCRIBED
+    )
+    network = build_unet(plan.network, seed=8)
+    # Guides are 0 and 1, the image is larger: without this the first network's labels would hardly count.
+    first_kernel = next(v for v in network.trainable_variables if v.shape[-2] == 3)
+    first_kernel.assign(first_kernel.numpy() * np.asarray([1, 20, 20], np.float32)[:, None])
+    return export_bundle(folder / "bundle", plan, network, selftest=[_volumes(3, 1)[0]], coarse=first, **_DESCRIBED)
+
+
+def _ensemble(folder: Path) -> Bundle:
+    """A 3-D network, a 2-D one and a cascade, each on a grid of its own, calibrated and decided together."""
+    solid = tiny_models.export(folder / "solid", 3, 1, **KINDS["window"][2])
+    flat = tiny_models.export(folder / "flat", 2, 1, preparation__spacing_mm=[1.0, 0.8, 1.2])
+    plan = solid.plan.changed({"inference.temperature": 0.8, "inference.logit_bias": [-0.1, 0.2]})
+    return export_ensemble(folder / "bundle", [solid, flat, _cascade(folder / "two")], [3, 2, 1], plan=plan)
+
+
+_DESCRIBED: dict[str, Any] = {"provenance": Provenance(dataset="noise"), "card": "# Tiny\n", "version": "1.0"}
+SEVERAL = {"cascade": _cascade, "ensemble": _ensemble}
+
+
+@pytest.fixture(scope="module", params=[*KINDS, *SEVERAL])
 def kind(request, tmp_path_factory) -> tuple[Bundle, list[Volume]]:
-    dims, channels, changes = KINDS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param in SEVERAL:
+        return SEVERAL[request.param](folder), _volumes(3, 1)
+    dims, channels, changes = KINDS[request.param]
     bundle = tiny_models.export(folder / "bundle", dims, channels, **changes)
     return bundle, _volumes(dims, channels)
 
 
+def _runtime(bundle: Bundle) -> Runtime:
+    """The bundle's networks in the arithmetic of an export."""
+    members = bundle.members()
+    if members:
+        return given([m.plan for m, _ in members], [_runtime(m) for m, _ in members], [w for _, w in members])
+    return exactly(load_network(bundle), bundle.coarse() if bundle.plan.coarse else None)
+
+
 def _expected(bundle: Bundle, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    runtime = TensorFlow(load_network(bundle))
-    labels, probabilities, _ = segment(bundle.plan, runtime, volume, keep_probabilities=True)
+    labels, probabilities, _ = segment(bundle.plan, _runtime(bundle), volume, keep_probabilities=True)
     assert probabilities is not None
     return labels.array, probabilities
 
@@ -128,10 +174,47 @@ def test_a_saved_model_run_by_plain_tensorflow_gives_the_same_labels(kind, tmp_p
     assert written["labels"] == {"1": "one", "5": "five"}
 
 
-@pytest.mark.parametrize("name", ["window", "colour"])
+class _Nothing:
+    """A first network that finds nothing."""
+
+    name, precision = "nothing", "float32"
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.ones((*batch.shape[:-1], 1)), np.zeros((*batch.shape[:-1], 2))], -1).astype(
+            np.float32
+        )
+
+
+def test_what_the_first_network_of_a_cascade_finds_counts(tmp_path):
+    """Or else an artefact that leaves it out would go unnoticed."""
+    bundle, volume = _cascade(tmp_path), _volumes(3, 1)[0]
+    blind, _, _ = segment(bundle.plan, Cascade(_Nothing(), TensorFlow(load_network(bundle))), volume)
+    assert (blind.array != _expected(bundle, volume)[0]).mean() > 0.01
+
+
+def test_what_an_artefact_cannot_do_with_several_networks_is_refused(tmp_path):
+    bundle = _ensemble(tmp_path)
+    with pytest.raises(ModelError, match="LiteRT artefact holds one") as caught:
+        export_artefact(bundle, tmp_path / "edge", "litert")
+    assert caught.value.code == "runtime.unavailable"
+    plan = tiny_models.cascade().changed({"coarse.post.steps": [{"label": 1, "largest_component": True}]})
+    case = [_volumes(3, 1)[0]]
+    first = export_bundle(tmp_path / "coarse", plan.coarse, tiny_models.network(), selftest=case, **_DESCRIBED)
+    network = build_unet(plan.network, seed=8)
+    cleaned = export_bundle(tmp_path / "both", plan, network, selftest=case, coarse=first, **_DESCRIBED)
+    with pytest.raises(ModelError, match="cleaned of components"):
+        export_artefact(cleaned, tmp_path / "served", "saved-model")
+    assert not (tmp_path / "served").exists()
+    assert not (tmp_path / "edge").exists()
+
+
+@pytest.mark.parametrize("name", ["window", "colour", "cascade", "ensemble"])
 def test_an_openvino_graph_gives_the_same_labels(name, tmp_path):
-    dims, channels, changes = KINDS[name]
-    bundle, volumes = tiny_models.export(tmp_path / "bundle", dims, channels, **changes), _volumes(dims, channels)
+    if name in SEVERAL:
+        bundle, volumes = SEVERAL[name](tmp_path), _volumes(3, 1)
+    else:
+        dims, channels, changes = KINDS[name]
+        bundle, volumes = tiny_models.export(tmp_path / "bundle", dims, channels, **changes), _volumes(dims, channels)
     folder, artefact = export_artefact(bundle, tmp_path / "graph", "openvino")
     assert any("Nothing is refused" in sentence for sentence in artefact.leaves)
     graph = openvino_core().compile_model(str(folder / "segloop.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -9,7 +9,8 @@ import pytest
 
 import tiny_models
 from segloop.infer import RUNTIMES, load_network, open_runtime
-from segloop.infer.runtimes.base import EDGE
+from segloop.infer.artefacts import export_artefact
+from segloop.infer.runtimes.base import EDGE, SERVING
 from segloop.volume import Geometry, Volume
 
 
@@ -18,9 +19,18 @@ def bundle(request):
     return tiny_models.bundle(*request.param)
 
 
-@pytest.fixture(scope="module", params=[*RUNTIMES, EDGE])
-def runtime(request, bundle):
-    return open_runtime(bundle, request.param)
+@pytest.fixture(scope="module", params=[*RUNTIMES, EDGE, SERVING])
+def runtime(request, bundle, tmp_path_factory):
+    if request.param != SERVING:
+        yield open_runtime(bundle, request.param)
+        return
+    from serving_kit import TfServing
+
+    base = tmp_path_factory.mktemp("served")
+    export_artefact(bundle, base, "saved-model")
+    server = TfServing(tiny=base)
+    yield open_runtime(bundle, f"serving:{server.url}")
+    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +47,7 @@ def _batch(bundle, count, *sizes):
 
 
 def test_it_says_what_it_is(runtime):
-    assert runtime.name in {*RUNTIMES, EDGE}
+    assert runtime.name in {*RUNTIMES, EDGE, SERVING}
     assert runtime.precision in {"float32", "bfloat16"}
 
 

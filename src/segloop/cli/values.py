@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_RUNTIMES = ("auto", "tensorflow", "openvino", "litert")
 _UNITS_B = {
     "": 1,
     "K": 10**3,
@@ -50,6 +51,13 @@ def setting(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def runtime(text: str) -> str:
+    """The name of a runtime, or `serving:URL`."""
+    if text not in _RUNTIMES and not text.startswith("serving:"):
+        raise argparse.ArgumentTypeError(f"one of {', '.join(_RUNTIMES)} or serving:URL is needed, not {text!r}")
+    return text
 
 
 def count(text: str) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from segloop.data import series
+from segloop.data.digests import voxels_digest
 from segloop.data.groups import with_groups
 from segloop.data.layouts import LAYOUTS, Case, find
 from segloop.data.terms import label_spec
@@ -144,6 +145,14 @@ class Dataset:
             return series.digest(case.slices)
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in case.images]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def voxels_digest(self, case: Case) -> str:
+        """SHA-256 (hex) of the image's voxels, the same in any file; empty for an image without contrast.
+
+        Raises:
+            InputError: As `read`, about the image.
+        """
+        return voxels_digest(self._read_image(case))
 
     def label_digest(self, case: Case) -> str:
         """SHA-256 (hex) of the label file's bytes."""

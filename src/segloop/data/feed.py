@@ -43,11 +43,13 @@ class Example:
         image: Prepared voxels (z, y, x, channel), float32.
         labels: Class of each voxel (z, y, x): 0 background, 1 the Plan's first label, and so on; `IGNORED` where it
             counts nowhere.
+        voxels: Digest of the image that it was made from; see `data.digests`.
     """
 
     id: str
     image: Float[np.ndarray, "z y x c"]
     labels: UInt8[np.ndarray, "z y x"]
+    voxels: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ pooling, kernels, normalisation - and are cut down to a CPU where it is about si
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -32,6 +33,8 @@ _ANISOTROPY = 3.0
 _ANISOTROPIC_PERCENTILE = 10.0
 # Fewer slices than this tell a 3-D network no more than a 2-D one.
 _FEWEST_SLICES = 5
+# Patches of a step that the usual number of epochs is meant for, in 2-D.
+_USUAL_BATCH = 8
 # A network normalises over what it sees: far beyond its training patch, a window is closer to what it learnt.
 _WHOLE_PATCHES = 4
 # Mirroring along three axes would be eight passes for one answer.
@@ -74,7 +77,7 @@ def make_plan(
     grid = _grid(facts, budget, chosen, variant, losses)
     coarse, spacing, fit = None, grid.spacing_mm, grid.fit
     if grid.guided:
-        coarse = make_plan(facts, budget, name=name, dims=dims, variant="low")
+        coarse = _uncleaned(make_plan(facts, budget, name=name, dims=dims, variant="low"), post(facts)[1])
     shapes = _shapes_at(facts, spacing)
     values, why_values = normalisation(facts)
     axes, pairs, why_mirror = mirroring(
@@ -94,6 +97,7 @@ def make_plan(
         training=TrainingSpec(
             patch=fit.patch,
             batch=fit.batch,
+            epochs=_epochs(chosen, fit.batch),
             augmentation=augmented,
             ignore_label=facts.ignore_label,
             loss=losses,
@@ -114,6 +118,19 @@ def make_plan(
             *why_post,
         ),
     )
+
+
+def _epochs(dims: Literal[2, 3], batch: int) -> int:
+    """More where a batch is small, so that the network has seen as many 2-D patches in the end."""
+    usual = TrainingSpec().epochs
+    return usual * max(1, _USUAL_BATCH // batch) if dims == 2 else usual
+
+
+def _uncleaned(coarse: Plan, said: Sequence[str]) -> Plan:
+    """A cascade's first plan without clean-up; `said` are the reasons for what it would have had."""
+    why = "No clean-up: the second network sees all that this one finds, and judges itself which parts to believe."
+    reasons = [reason for reason in coarse.reasons if reason not in said]
+    return coarse.changed({"post.steps": [], "reasons": [*reasons, why]})
 
 
 def _dimensions(facts: Fingerprint, asked: Literal[2, 3] | None) -> tuple[Literal[2, 3], str]:

@@ -59,7 +59,10 @@ def _batch(need: Need, fit: Fit, budget: Budget) -> str:
             f"Batch {fit.batch}: as many patches as memory holds, but few enough that one step does not show a large "
             "part of all cases, which the network would learn by heart."
         )
-    why = "enough for a steady gradient" if fit.batch > 2 else "two, so that the patch may be larger"
+    if need.dims == 2:
+        why = "on a processor many small steps teach more than few large ones"
+    else:
+        why = "enough for a steady gradient" if fit.batch > 2 else "two, so that the patch may be larger"
     return f"Batch {fit.batch}: {why}; the images normalise one by one, so a small batch does no harm."
 
 

@@ -38,7 +38,11 @@ _MOST_BATCH = {2: 64, 3: 16}
 _MOST_OF = 7 / 8
 # Prepared cases lie in memory as float32 with a byte for the label, or in a file where that would be too much.
 _FLOAT = 4
-_FIRST_BATCH, _LEAST_BATCH = {2: 8, 3: 4}, 2
+# On a processor a step takes as long as its patches are many, and in the same time many small steps teach a 2-D network
+# more than few large ones.
+_FIRST_BATCH, _LEAST_BATCH = {2: 2, 3: 4}, 2
+# Of few data a GPU takes this many patches all the same.
+_FEW = {2: 8, 3: 4}
 
 
 class Budget(Frozen):
@@ -118,8 +122,8 @@ class Fit:
 def fit_network(need: Need, budget: Budget) -> Fit:
     """The largest patch, up to the median image, whose step fits the budget, with its network and batch.
 
-    On a GPU the patch grows first, with the smallest batch, and then the batch. On a CPU a batch of some patches comes
-    first, since its steps must be short. A 2-D patch whose edge was asked for keeps it.
+    On a GPU the patch grows first, with the smallest batch, and then the batch. On a CPU a 3-D batch of some patches
+    comes first, since its steps must be short. A 2-D patch whose edge was asked for keeps it.
 
     Raises:
         PlanError: `plan.memory` with the smallest budget that would do.
@@ -177,8 +181,8 @@ def _edge(length: int, divisor: int, short: bool) -> int:
 
 
 def _with_more(need: Need, budget: Budget, size: list[float], fit: Fit) -> Fit:
-    """The same patch with the largest batch that fits, up to a twentieth of all voxels or a CPU's batch per step."""
-    most = min(_MOST_BATCH[need.dims], max(_FIRST_BATCH[need.dims], int(_MOST_SEEN * need.voxels / prod(fit.patch))))
+    """The same patch with the largest batch that fits, up to a twentieth of all voxels per step, or some patches."""
+    most = min(_MOST_BATCH[need.dims], max(_FEW[need.dims], int(_MOST_SEEN * need.voxels / prod(fit.patch))))
     for batch in range(most, fit.batch, -1):
         more = _fit(need, budget, size, batch)
         if more.bytes <= budget.memory_bytes:

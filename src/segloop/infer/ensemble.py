@@ -96,10 +96,8 @@ def together(parts: Sequence[Provenance]) -> Provenance:
     What differs between them, such as the fold, is left out. A case that two of them know under one id with different
     images is listed twice.
     """
-    images: dict[str, str] = {}
-    for part in parts:
-        for case, digest in part.training_images.items():
-            images[case if images.get(case, digest) == digest else f"{case}@{digest[:12]}"] = digest
+    images = _each([part.training_images for part in parts])
+    voxels = _each([part.training_voxels for part in parts])
     common = {
         name: getattr(parts[0], name)
         for name in Provenance.model_fields
@@ -112,12 +110,22 @@ def together(parts: Sequence[Provenance]) -> Provenance:
             **common,
             "dataset": ", ".join(datasets),
             "licence": ", ".join(licences),
-            "training_images": dict(sorted(images.items())),
+            "training_images": images,
+            "training_voxels": voxels,
             "steps": sum(part.steps for part in parts),
             "seconds": round(sum(part.seconds for part in parts), 1),
             "created": max(part.created for part in parts),
         }
     )
+
+
+def _each(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """All digests by case, sorted; of a case with two of them the second one's name says so."""
+    found: dict[str, str] = {}
+    for part in parts:
+        for case, digest in part.items():
+            found[case if found.get(case, digest) == digest else f"{case}@{digest[:12]}"] = digest
+    return dict(sorted(found.items()))
 
 
 def _flat(bundles: Sequence[Bundle], weights: Sequence[float]) -> list[tuple[Bundle, float]]:

@@ -21,10 +21,11 @@ from segloop.infer.bundle import (
     WEIGHTS,
     Bundle,
     Manifest,
+    load_network,
     network_of,
 )
 from segloop.infer.cascade import Cascade
-from segloop.infer.runtimes.base import Runtime, open_runtime
+from segloop.infer.runtimes.base import Runtime
 from segloop.infer.writing import bundle_folder, write_cases, write_manifest
 from segloop.measure.intervals import VolumeInterval
 from segloop.plan import Plan, Provenance
@@ -166,7 +167,7 @@ def exactly(network: keras.Model, coarse: Bundle | None = None) -> Runtime:
     from segloop.infer.runtimes.tensorflow import TensorFlow
 
     fine = TensorFlow(network)
-    return fine if coarse is None else Cascade(open_runtime(coarse, "tensorflow"), fine)
+    return fine if coarse is None else Cascade(TensorFlow(load_network(coarse)), fine)
 
 
 def _half(plan: Plan, network: keras.Model) -> Weights:

@@ -145,6 +145,8 @@ class Provenance(Frozen):
         dataset: Name of the training dataset.
         licence: Licence of the data, passed on to the weights.
         training_images: SHA-256 of each training image file by case id.
+        training_voxels: SHA-256 of each training image's voxels by case id, the same in any file; empty in bundles from
+            before this was noted.
         fold: Held-out fold, or None when every case was trained on.
         steps: Optimiser steps done.
         seconds: Wall time of training.
@@ -156,6 +158,7 @@ class Provenance(Frozen):
     dataset: str = ""
     licence: str = ""
     training_images: dict[str, str] = Field(default_factory=dict)
+    training_voxels: dict[str, str] = Field(default_factory=dict)
     fold: int | None = None
     folds: int | None = None
     seed: int = 0

@@ -21,9 +21,10 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from segloop.errors import InputError
+from segloop.io.web import Endpoint
 from segloop.plan import Frozen
 from segloop.service.mllp import Line, send_message
-from segloop.service.web import Endpoint, send_bundle, send_notice, send_objects
+from segloop.service.web import send_bundle, send_notice, send_objects
 from segloop.settings import Destination
 from segloop.store import make_folder, now, write_whole
 

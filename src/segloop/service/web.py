@@ -1,7 +1,6 @@
 """Results to web addresses: a FHIR transaction, DICOM objects by STOW-RS, and word that there is a result.
 
-Nothing is followed elsewhere (no redirects, no proxy of the environment), certificates are checked, and an answer
-counts as a yes only when it says so of everything that was sent.
+An answer counts as a yes only when it says so of everything that was sent.
 
 Source: HL7 FHIR R4, 3.1.0.11 (transaction); DICOM PS3.18, 10.5 (Store transaction).
 """
@@ -10,20 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import json
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segloop.errors import ServiceError
-from segloop.plan import Frozen
+from segloop.io.web import Endpoint, post
 
-LONGEST_ANSWER = 16 << 20
 _LATER = frozenset({408, 425, 429})
 
 
@@ -56,22 +52,6 @@ class _Stored(_Reading):
 
 
 Answer = TypeVar("Answer", bound=_Reading)
-
-
-class Endpoint(Frozen):
-    """Where something is posted to.
-
-    Attributes:
-        url: Address.
-        timeout_seconds: Longest silence of the server.
-    """
-
-    url: str
-    timeout_seconds: float = 60.0
-
-    def __str__(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}"
 
 
 def send_bundle(bundle: bytes, base: Endpoint, context: ssl.SSLContext, token: str = "") -> None:
@@ -129,37 +109,14 @@ def send_notice(notice: bytes, target: Endpoint, context: ssl.SSLContext, secret
 
 def _post(target: Endpoint, content: bytes, headers: dict[str, str], context: ssl.SSLContext) -> bytes:
     """The body of an answer that says yes."""
-    parts = urlsplit(target.url)
-    host, timeout = parts.hostname or "", target.timeout_seconds
-    connection = (
-        http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(host, parts.port, timeout=timeout)
-    )
-    try:
-        connection.request("POST", parts.path or "/", body=content, headers=headers)
-        answer = connection.getresponse()
-        body = answer.read(LONGEST_ANSWER)
-    except ssl.SSLCertVerificationError as fault:
+    status, body = post(target, content, headers, context)
+    if status in _LATER or status >= 500:
+        raise ServiceError(f"{target} answers with status {status}: it cannot now.", found=status)
+    if not 200 <= status < 300:
         raise ServiceError(
-            f"The certificate of {target} is not to be trusted: {fault.verify_message}.",
-            code="peer.untrusted",
-            hint="Set ca to the authority that signed it, and url to the name that it is for.",
-        ) from fault
-    except (OSError, http.client.HTTPException) as fault:
-        raise ServiceError(
-            f"{target} cannot be reached, or breaks off ({type(fault).__name__}).",
-            hint="Check address and that the server runs.",
-        ) from fault
-    finally:
-        connection.close()
-    if answer.status in _LATER or answer.status >= 500:
-        raise ServiceError(f"{target} answers with status {answer.status}: it cannot now.", found=answer.status)
-    if not 200 <= answer.status < 300:
-        raise ServiceError(
-            f"{target} answers with status {answer.status}.",
+            f"{target} answers with status {status}.",
             code="peer.refused",
-            found=answer.status,
+            found=status,
             hint="The server's own log says why.",
         )
     return body

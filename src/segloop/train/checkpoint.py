@@ -94,6 +94,7 @@ class State(Frozen):
         machine: What the last steps were computed with.
         cases: Digest of the cases trained on and held out, as `examples.cases_digest` gives it; empty when it was not
             noted.
+        voxels: Digest of the voxels of each case trained on, for the bundle.
     """
 
     plan: str
@@ -112,6 +113,7 @@ class State(Frozen):
     pretrained: bool = False
     machine: Machine | None = None
     cases: str = ""
+    voxels: dict[str, str] = Field(default_factory=dict)
 
 
 def save(folder: Path, state: State, model: keras.Model) -> None:

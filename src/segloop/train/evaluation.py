@@ -16,6 +16,7 @@ from segloop.infer.runtimes import Runtime
 from segloop.io import files
 from segloop.measure.agreement import dice, hausdorff_mm, surface_dice
 from segloop.plan import LabelSpec
+from segloop.train.examples import seen_by
 from segloop.train.scores import CaseScore, LabelScore, ScoredModel, Scores
 from segloop.volume import Labels
 
@@ -48,7 +49,7 @@ def evaluate(  # noqa: PLR0913 - the knobs of one command, all by name
         progress: Called with cases done and their total.
 
     Raises:
-        InputError: `bundle.training_case` when the bundle's provenance has the hash of a case's image;
+        InputError: `bundle.training_case` when the bundle's provenance has the hash of a case's image file or voxels;
             `labels.mismatch` when dataset and model differ in label numbers or names; `input.not_applicable` for an
             image of another kind.
     """
@@ -152,9 +153,8 @@ def _score(segmenter: Segmenter, dataset: Dataset, case: Case, tolerance_mm: flo
 
 
 def training_cases(bundle: Bundle, dataset: Dataset, cases: Sequence[Case]) -> set[str]:
-    """Ids of the cases whose image, by its SHA-256, the model or one of its members was trained on."""
-    seen = set(bundle.manifest.provenance.training_images.values())
-    return {case.id for case in cases if dataset.digest(case) in seen} if seen else set()
+    """Ids of the cases whose image the model or one of its members was trained on; see `seen_by`."""
+    return set(seen_by(bundle, dataset, [case.id for case in cases]))
 
 
 def require_same_labels(labels: Sequence[LabelSpec], dataset: Dataset) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segloop.data.dataset import Dataset
+from segloop.data.dataset import Case, Dataset
+from segloop.data.digests import voxels_digest
 from segloop.data.feed import Example
 from segloop.data.shelf import Shelf
 from segloop.errors import InputError, PlanError
@@ -54,9 +55,14 @@ def cases_digest(dataset: Dataset, training: Sequence[str], held_out: Sequence[s
 
 
 def seen_by(source: Bundle, dataset: Dataset, ids: Sequence[str]) -> tuple[str, ...]:
-    """Which of these cases the weights of a bundle have learnt from, by the SHA-256 of their images; sorted."""
-    seen = set(source.manifest.provenance.training_images.values())
-    return tuple(case_id for case_id in sorted(ids) if dataset.digest(dataset.case(case_id)) in seen) if seen else ()
+    """Which of these cases the weights of a bundle have learnt from, by image file or, where noted, voxels; sorted."""
+    provenance = source.manifest.provenance
+    images, voxels = set(provenance.training_images.values()), set(provenance.training_voxels.values())
+
+    def seen(case: Case) -> bool:
+        return dataset.digest(case) in images or (bool(voxels) and dataset.voxels_digest(case) in voxels)
+
+    return tuple(case_id for case_id in sorted(ids) if seen(dataset.case(case_id))) if images else ()
 
 
 def require_unseen(source: Bundle, dataset: Dataset, held_out: Sequence[str]) -> None:
@@ -123,23 +129,24 @@ def load_examples(
             expected=sorted(plan.label_names),
             hint="Plan again from this dataset.",
         )
-    chain, kept = Chain(plan), Shelf(folder)
+    chain, kept, digests = Chain(plan), Shelf(folder), []
     for number, case_id in enumerate(ids):
         if progress is not None:
             progress(number, len(ids))
         with _naming(case_id):
             volume, labels = dataset.read(dataset.case(case_id))
+            digests.append(voxels_digest(volume))
             prepared, target = chain.prepare(volume), chain.labels(labels)
             image = (chain.guided(prepared, guides(case_id, volume)) if guides else prepared).array
         kept.put(image)
         kept.put(classes(target, known))
     examples: list[Example] = []
     arrays = kept.arrays()
-    for case_id, voxels, found in zip(ids, arrays[::2], arrays[1::2], strict=True):
-        if plan.network.dims == 2 and len(voxels) > 1:
-            examples.extend(_slices(case_id, voxels, found))
+    for case_id, image, found, digest in zip(ids, arrays[::2], arrays[1::2], digests, strict=True):
+        if plan.network.dims == 2 and len(image) > 1:
+            examples.extend(_slices(case_id, image, found, digest))
         else:
-            examples.append(Example(case_id, voxels, found))
+            examples.append(Example(case_id, image, found, digest))
     return examples
 
 
@@ -167,10 +174,24 @@ def classes(labels: Labels, known: dict[int, int]) -> np.ndarray:
     return indices
 
 
-def _slices(case_id: str, image: np.ndarray, labels: np.ndarray) -> list[Example]:
+def voxels_of(examples: Sequence[Example], ids: Sequence[str]) -> dict[str, str]:
+    """Digest of the voxels by case, of images with contrast.
+
+    Args:
+        examples: Cases, or slices `CASE/NUMBER` of cases.
+        ids: The cases.
+    """
+    known = set(ids)
+    named = {e.id if e.id in known else e.id.rpartition("/")[0]: e.voxels for e in examples}
+    return {case_id: digest for case_id, digest in named.items() if digest}
+
+
+def _slices(case_id: str, image: np.ndarray, labels: np.ndarray, digest: str) -> list[Example]:
     """The slices of a volume as examples of a 2-D network."""
     return [
-        Example(f"{case_id}/{z}", np.ascontiguousarray(image[z : z + 1]), np.ascontiguousarray(labels[z : z + 1]))
+        Example(
+            f"{case_id}/{z}", np.ascontiguousarray(image[z : z + 1]), np.ascontiguousarray(labels[z : z + 1]), digest
+        )
         for z in range(image.shape[0])
     ]
 

@@ -97,6 +97,7 @@ def _provenance(run: Run, record: Record) -> Provenance:
         dataset=dataset.name,
         licence=origin.licence_with(dataset.licence) if origin else dataset.licence,
         training_images=(origin.training_images if origin else {}) | images,
+        training_voxels=(origin.training_voxels if origin else {}) | run.state.voxels,
         fold=run.state.fold,
         folds=None if run.state.fold is None else run.plan.training.folds,
         seed=run.state.seed,

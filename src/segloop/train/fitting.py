@@ -22,7 +22,7 @@ from segloop.train.cascade import SHARE, first_stage
 from segloop.train.checkpoint import Notice, State
 from segloop.train.collapse import Collapse, probe
 from segloop.train.compiling import begin_from, compiled, kept_origin, origin_given, require_backend
-from segloop.train.examples import cases_digest, load_examples, seen_by, split_ids
+from segloop.train.examples import cases_digest, load_examples, seen_by, split_ids, voxels_of
 from segloop.train.folds import torn_apart
 from segloop.train.loop import (
     Batches,
@@ -165,7 +165,8 @@ def fit(  # noqa: PLR0913 - the knobs of one command, all by name
                 transferred(began)
         judge = deploy(build_unet(plan.network, seed=seed, dtype=precision))
         if work:
-            run.state = run.state.model_copy(update={"machine": machine(precision)})
+            about = {"machine": machine(precision), "voxels": voxels_of(work, training)}
+            run.state = run.state.model_copy(update=about)
             run, step = _stepping(run, model, work, team)
             callbacks = _callbacks(run, judge, work, held, out, signals, progress)
             work = []  # what training reads is a copy of its own

@@ -31,12 +31,14 @@ class Origin(Frozen):
         digest: `sha256:…` of the bundle or of the file.
         licence: As its card states it; empty when it does not.
         training_images: SHA-256 of the images it learnt from by case, as far as known.
+        training_voxels: The same of their voxels.
     """
 
     name: str
     digest: str
     licence: str = ""
     training_images: dict[str, str] = Field(default_factory=dict)
+    training_voxels: dict[str, str] = Field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -108,9 +110,17 @@ def origin_of(source: Bundle | EncoderWeights) -> Origin:
         licence = "ImageNet weights as Keras offers them; their authors' terms and ImageNet's hold"
         return Origin(name=source.path.name, digest=source.digest, licence=licence if source.imagenet else "")
     manifest = source.manifest
-    images = {f"{manifest.name}/{case}": digest for case, digest in manifest.provenance.training_images.items()}
-    name = f"{manifest.name} {manifest.version}"
-    return Origin(name=name, digest=source.digest, licence=manifest.provenance.licence, training_images=images)
+    images, voxels = (
+        {f"{manifest.name}/{case}": digest for case, digest in known.items()}
+        for known in (manifest.provenance.training_images, manifest.provenance.training_voxels)
+    )
+    return Origin(
+        name=f"{manifest.name} {manifest.version}",
+        digest=source.digest,
+        licence=manifest.provenance.licence,
+        training_images=images,
+        training_voxels=voxels,
+    )
 
 
 def transfer(model: keras.Model, plan: Plan, source: Bundle | EncoderWeights) -> TransferReport:

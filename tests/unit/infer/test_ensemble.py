@@ -126,13 +126,16 @@ def test_every_byte_of_every_member_is_covered(both, tmp_path):
 
 def test_the_provenance_names_every_image_that_any_member_was_trained_on():
     parts = [
-        Provenance(dataset="d", training_images={"a": "1", "b": "2"}, steps=10, fold=0, seed=3),
+        Provenance(
+            dataset="d", training_images={"a": "1", "b": "2"}, training_voxels={"a": "7"}, steps=10, fold=0, seed=3
+        ),
         Provenance(dataset="d", training_images={"b": "2", "c": "3"}, steps=20, fold=1, seed=3),
-        Provenance(dataset="e", training_images={"a": "f" * 64}, seed=3),
+        Provenance(dataset="e", training_images={"a": "f" * 64}, training_voxels={"a": "8" * 64}, seed=3),
     ]
     found = together(parts)
     assert set(found.training_images.values()) == {"1", "2", "3", "f" * 64}
     assert found.training_images["a"] == "1"
+    assert found.training_voxels == {"a": "7", f"a@{'8' * 12}": "8" * 64}
     assert (found.dataset, found.steps, found.fold, found.seed) == ("d, e", 30, None, 3)
 
 

@@ -9,7 +9,6 @@ import tiny_models
 from segloop.infer.cascade import Cascade
 from segloop.infer.engine import segment
 from segloop.infer.mirror import exchanged_inputs
-from segloop.plan import Plan
 from segloop.prep import Chain
 from segloop.volume import Geometry, Labels, Volume
 
@@ -26,22 +25,13 @@ class Repeats:
         return np.concatenate([np.full((*batch.shape[:-1], 1), 0.5, np.float32), guides], -1)
 
 
-def cascade(**changes: object) -> Plan:
-    """Labels 1 and 5, at 2 mm first."""
-    document = tiny_models.plan().model_dump(mode="json", by_alias=True)
-    coarse = tiny_models.plan(preparation__spacing_mm=(2.0, 2.0, 2.0)).model_dump(mode="json", by_alias=True)
-    document["network"]["channels"] = 3
-    whole = Plan.parse({**document, "coarse": coarse})
-    return whole.changed({key.replace("__", "."): value for key, value in changes.items()})
-
-
 @pytest.mark.parametrize(("permutation", "flips"), tiny_models.ORIENTATIONS[::11])
 def test_the_second_network_sees_the_first_ones_labels_in_their_place(
     permutation: tuple[int, ...], flips: tuple[bool, ...]
 ) -> None:
     volume = Volume(np.clip(tiny_models.image((24, 22, 20)), -3, 3), Geometry((24, 22, 20)))
     volume = tiny_models.stored(volume, permutation, flips)
-    plan, first = cascade(), tiny_models.Thresholds()
+    plan, first = tiny_models.cascade(), tiny_models.Thresholds()
     assert plan.coarse is not None
     alone, _, _ = segment(plan.coarse, first, volume)
     both, _, seconds = segment(plan, Cascade(first, Repeats()), volume)
@@ -56,17 +46,17 @@ def test_lateral_labels_change_places_in_mirrored_images_on_their_way_in_and_out
         "training__augmentation__swap_labels": ((1, 5),),
         "inference__mirror_axes": (2,),
     }
-    plan = cascade(**mirrored)
+    plan = tiny_models.cascade(**mirrored)
     assert exchanged_inputs(plan) == (0, 2, 1)
     assert exchanged_inputs(tiny_models.plan()) == (0,)
     volume = Volume(tiny_models.image((24, 22, 20)), Geometry((24, 22, 20)))
     runtime = Cascade(tiny_models.Thresholds(), Repeats())
-    once, twice = (segment(p, runtime, volume)[0].array for p in (cascade(), plan))
+    once, twice = (segment(p, runtime, volume)[0].array for p in (tiny_models.cascade(), plan))
     np.testing.assert_array_equal(twice, once)
 
 
 def test_guides_follow_the_image_onto_the_networks_grid() -> None:
-    plan = cascade()
+    plan = tiny_models.cascade()
     mask = np.zeros((12, 12, 12), np.uint8)
     mask[3:9, 3:9, 3:6] = 5
     geometry = Geometry(mask.shape, (2.0, 2.0, 2.0))

@@ -16,8 +16,9 @@ import pytest
 import service_kit as kit
 from his_kit import FhirServer, Web
 from segloop.errors import ServiceError
+from segloop.io.web import Endpoint
 from segloop.service.outbox import Channel, notice
-from segloop.service.web import Endpoint, send_bundle, send_notice, send_objects
+from segloop.service.web import send_bundle, send_notice, send_objects
 from segloop.settings import Destination
 
 CONTEXT = ssl.create_default_context()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -13,11 +15,11 @@ from segloop.errors import InputError, PlanError
 from segloop.io import files
 from segloop.plan import LabelSpec
 from segloop.train.checkpoint import State
-from segloop.train.examples import cases_digest, classes, load_examples, require_unseen, split_ids
+from segloop.train.examples import cases_digest, classes, load_examples, require_unseen, seen_by, split_ids, voxels_of
 from segloop.train.fitting import _leaks, fit
 from segloop.train.selftest import made_up
 from segloop.volume import Geometry, Labels, Volume
-from training_kit import plan, write_dataset
+from training_kit import plan, write_cases, write_dataset
 
 
 def test_label_numbers_become_classes_in_the_plans_order() -> None:
@@ -109,6 +111,58 @@ def test_a_run_is_not_resumed_with_another_case(tmp_path: Path) -> None:
     assert set(split_ids(recipe, grown, 0)[1]) & set(split_ids(recipe, dataset, 0)[0])
     with pytest.raises(PlanError, match="cannot be resumed"):
         fit(recipe, grown, out, fold=0, resume=True, seed=0)
+
+
+def _stored_otherwise(path: Path, how: str) -> None:
+    """The same image in another file: nothing a person sees is different."""
+    image = nib.load(path)
+    if how == "compressed again":
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1, mtime=7))
+    elif how == "other axes":
+        nib.save(
+            nib.Nifti1Image(np.asarray(image.dataobj), image.affine).as_reoriented([[1, 1], [0, -1], [2, 1]]), path
+        )
+    else:
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj).astype(np.float64), image.affine), path)
+
+
+@pytest.mark.parametrize("how", ["compressed again", "other axes", "other numbers"])
+def test_an_image_that_was_seen_is_known_in_any_file(how: str, tmp_path: Path) -> None:
+    dataset, source = write_dataset(tmp_path / "d", 3), tiny_models.bundle()
+    case = dataset.case("c1")
+    seen = {"training_images": {"x": dataset.digest(case)}, "training_voxels": {"x": dataset.voxels_digest(case)}}
+    known = SimpleNamespace(
+        manifest=source.manifest.model_copy(update={"provenance": source.manifest.provenance.model_copy(update=seen)})
+    )
+    file, voxels = dataset.digest(case), dataset.read(case)[0].array
+    _stored_otherwise(case.images[0], how)
+    _stored_otherwise(case.label, how)
+    assert dataset.digest(case) != file
+    assert dataset.read(case)[0].array.sum() == pytest.approx(voxels.sum())
+    assert seen_by(known, dataset, ("c0", "c1", "c2")) == ("c1",)
+
+
+def test_images_without_contrast_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    blank = np.zeros((16, 16, 16))
+    dataset = write_cases(tmp_path / "d", [(blank, blank), (blank, blank)], labels={"0": "background", "1": "ball"})
+    assert dataset.voxels_digest(dataset.case("c0")) == ""
+    examples = load_examples(plan(), dataset, ("c0", "c1"))
+    assert voxels_of(examples, ("c0", "c1")) == {}
+
+
+def test_slices_carry_the_digest_of_their_volume(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "d", 2)
+    flat = plan().changed(
+        {
+            "network.dims": 2,
+            "network.strides": [[1, 1, 1], [1, 2, 2]],
+            "network.kernels": [[1, 3, 3]] * 2,
+            "training.patch": [1, 16, 16],
+            "inference.patch": [1, 16, 16],
+        }
+    )
+    found = voxels_of(load_examples(flat, dataset, ("c0", "c1")), ("c0", "c1"))
+    assert found == {case.id: dataset.voxels_digest(case) for case in dataset.cases}
 
 
 def test_weights_that_saw_a_held_out_case_are_refused(tmp_path: Path) -> None:

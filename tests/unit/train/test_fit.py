@@ -32,6 +32,9 @@ def test_a_run_learns_and_leaves_everything_it_promises(balls: Dataset, tmp_path
     held = balls.split(5)[0][1]
     provenance = bundle.manifest.provenance
     assert set(provenance.training_images) == {case.id for case in balls.cases} - set(held)
+    assert provenance.training_voxels == {
+        case.id: balls.voxels_digest(case) for case in balls.cases if case.id not in held
+    }
     assert (provenance.fold, provenance.folds, provenance.steps) == (0, 5, 40)
     assert provenance.instruction_set == instruction_set()
     assert provenance.threads == threads()

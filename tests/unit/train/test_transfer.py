@@ -151,6 +151,7 @@ def test_licence_and_images_of_the_source_come_along() -> None:
     assert origin.name == "tiny 1.0"
     assert origin.words == f"tiny 1.0 {tiny_models.bundle().digest}"
     assert origin.training_images == {"tiny/a": "0" * 64}
+    assert origin.training_voxels == {"tiny/a": "1" * 64}
     own = Origin(name="x 1", digest="sha256:0", licence="CC-BY-4.0")
     assert own.licence_with("CC-BY-SA-4.0") == "CC-BY-SA-4.0; weights began from x 1: CC-BY-4.0"
     assert own.licence_with("") == "not stated; weights began from x 1: CC-BY-4.0"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
-from segloop.cli.values import count, output_file
+from segloop.cli.values import count, output_file, runtime
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folds", type=count, metavar="N", help="number of folds the split has (default: the bundle's own, else 5)"
     )
     parser.add_argument(
-        "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="what runs the network"
+        "--runtime",
+        type=runtime,
+        default="auto",
+        metavar="RUNTIME",
+        help="what runs the network: auto, tensorflow, openvino, litert, or serving:URL of TensorFlow Serving",
     )
     parser.add_argument(
         "--allow-training-cases", action="store_true", help="score cases the model was trained on, and mark them"

@@ -9,6 +9,7 @@ from typing import Any
 
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
+from segloop.cli.values import runtime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--why", default="", metavar="TEXT", help="reason for a promotion or rollback; goes into the history"
     )
     parser.add_argument(
-        "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="for add and selftest"
+        "--runtime",
+        type=runtime,
+        default="auto",
+        metavar="RUNTIME",
+        help="what runs the network, for add and selftest: auto, tensorflow, openvino, litert or serving:URL",
     )
     add_registry(parser)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segloop.cli.console import Console
 from segloop.cli.deployment import add_registry, registry
-from segloop.cli.values import output_folder, size_bytes
+from segloop.cli.values import output_folder, runtime, size_bytes
 from segloop.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for OUT/<case or series>.nii.gz",
     )
     parser.add_argument(
-        "--runtime", choices=("auto", "tensorflow", "openvino", "litert"), default="auto", help="what runs the network"
+        "--runtime",
+        type=runtime,
+        default="auto",
+        metavar="RUNTIME",
+        help="what runs the network: auto, tensorflow, openvino, litert, or serving:URL of TensorFlow Serving",
     )
     parser.add_argument("--probabilities", action="store_true", help="write the probabilities of every class as well")
     parser.add_argument(

@@ -24,6 +24,7 @@ from segloop.data.checks.reading import (
 )
 from segloop.data.checks.survey import Survey
 from segloop.data.checks.symmetry import mirror_margins
+from segloop.data.digests import array_digest
 from segloop.volume import CANONICAL, Geometry, Reorientation
 
 _Note = Callable[[Finding, str], None]
@@ -68,7 +69,7 @@ def examine(entry: Entry, survey: Survey) -> CaseFacts:
             facts = _with_label(facts, on_image, whole[0].geometry, grey, sample)
         # As stored: a copy stays one when it is put on another grid.
         stored = Reorientation.between(label.geometry, CANONICAL).array(label.array)
-        facts = replace(facts, label_digest=_digest(stored) if stored.any() else "")
+        facts = replace(facts, label_digest=array_digest(stored) if stored.any() else "")
         for finding in _label_findings(facts):
             note(finding, file)
     return replace(facts, faults=tuple(faults))
@@ -118,7 +119,7 @@ def _image_facts(entry: Entry, images: Sequence[Image], grey: Shaped[np.ndarray,
         if not first.same_grid(image.geometry, TOLERANCE_MM):
             note(Finding("channel_grid", image.geometry.describe(), first.describe()), path.name)
     turn = Reorientation.between(first, CANONICAL)
-    digests = [_digest(Reorientation.between(i.geometry, CANONICAL).array(i.array)) for i in images]
+    digests = [array_digest(Reorientation.between(i.geometry, CANONICAL).array(i.array)) for i in images]
     return CaseFacts(
         entry,
         (),
@@ -145,7 +146,7 @@ def _with_label(
         values=values,
         labels=labels,
         margins=None if seen is None or not labels else mirror_margins(array, seen, sample),
-        shape_digest=_digest(crop) if crop.size else "",
+        shape_digest=array_digest(crop) if crop.size else "",
     )
 
 
@@ -161,11 +162,3 @@ def _label_findings(facts: CaseFacts) -> Iterator[Finding]:
 
 def _grey_in_colour(array: Shaped[np.ndarray, "z y x ..."]) -> bool:
     return array.ndim == 4 and array.shape[3] == 3 and bool((array == array[..., :1]).all())
-
-
-def _digest(array: Shaped[np.ndarray, "z y x ..."]) -> str:
-    """Equal for equal voxels, whatever number type they are stored in."""
-    digest = hashlib.sha256(str(array.shape).encode())
-    for plane in array:
-        digest.update(np.ascontiguousarray(plane, np.float32).data)
-    return digest.hexdigest()

@@ -25,6 +25,12 @@ _RAW: Mapping[str, str] = {
 }
 _LABELS = "uint8 or uint16 (z, y, x): label numbers on the grid of the voxels"
 _PROBABILITIES = "float32 (z, y, x, k): calibrated probabilities, background first (or one per region)"
+_WINDOWS = (
+    "string: a serialised TensorProto, float32, (b, z, y, x, k) or (b, y, x, k): the network's scores of prepared "
+    "windows. This signature takes no voxels but `windows` (string: float32 values, little-endian) and `shape` (int32: "
+    "b, z, y, x, c or b, y, x, c); it is what `segloop predict --runtime serving:URL` asks"
+)
+_DIGEST = "string: digest of the bundle"
 _CLEAN = "Clean-up of components, holes and borders (`post` below) is left to the host."
 _MODALITY = "The modality is not checked: the host must not send a CT to a model of MR."
 _MEMORY = "The scores of all source slices exist at once, which takes 4 bytes per voxel and class."
@@ -71,7 +77,7 @@ def export_artefact(
     """Write the artefact, whole or not at all.
 
     Args:
-        bundle: A checked bundle with one network.
+        bundle: A checked bundle.
         out: Folder to write into. `saved-model` adds a version below it, as TensorFlow Serving's model base path has
             them: the next number that is free. The others need a folder that is absent or empty.
         form: One of `FORMATS`.
@@ -82,9 +88,10 @@ def export_artefact(
 
     Raises:
         InputError: `usage` when `out` holds something else.
-        ModelError: `runtime.unavailable` for an ensemble or a cascade, or when the converter fails.
+        ModelError: `runtime.unavailable` for several networks in a format that holds one, for a cascade that cleans up
+            between its networks, or when the converter fails.
     """
-    _require_single(bundle)
+    _require_possible(bundle, form)
     folder = _place(out, form)
     temporary = out / f".{secrets.token_hex(4)}.tmp" if form == "saved-model" else out.with_name(f".{out.name}.tmp")
     try:
@@ -112,11 +119,15 @@ def _write(bundle: Bundle, folder: Path, form: Format, precision: Literal["float
         "post": bundle.plan.post,
         "intended_use": bundle.manifest.intended_use,
     }
-    pipeline = (
+    pipeline: tuple[str, ...] = (
         "turns the axes, resamples, normalises, runs the network (whole or in blended windows), restores the grid",
         "float32 throughout",
     )
     clean = (_CLEAN,) if bundle.plan.post.steps else ()
+    if bundle.manifest.members:
+        pipeline = (*pipeline, f"averages the probabilities of {len(bundle.manifest.members)} models on that grid")
+    if bundle.plan.coarse is not None:
+        pipeline = (*pipeline, "a first network, on coarser voxels, shows its labels to the second one")
     if form == "saved-model":
         from segloop.infer.artefacts.saved_model import write_saved_model
 
@@ -126,6 +137,8 @@ def _write(bundle: Bundle, folder: Path, form: Format, precision: Literal["float
             "probabilities/labels": _LABELS,
             "probabilities/probabilities": _PROBABILITIES,
         }
+        if not _several(bundle):
+            outputs |= {"windows/logits_bytes": _WINDOWS, "windows/digest": _DIGEST}
         refuses = "refuses voxels that are not finite, and grids the model was not made for"
         return Artefact(
             **common,
@@ -171,23 +184,30 @@ def _write(bundle: Bundle, folder: Path, form: Format, precision: Literal["float
     )
 
 
-def _require_single(bundle: Bundle) -> None:
-    if bundle.manifest.members:
+def _several(bundle: Bundle) -> bool:
+    return bool(bundle.manifest.members) or bundle.plan.coarse is not None
+
+
+def _require_possible(bundle: Bundle, form: Format) -> None:
+    """Raise where the format cannot hold the bundle's networks, or the graph not do what stands between them."""
+    if _several(bundle) and form == "litert":
         raise ModelError(
-            f"{bundle.manifest.name} is an ensemble of {len(bundle.manifest.members)} models; an artefact holds one.",
+            f"{bundle.manifest.name} has several networks; a LiteRT artefact holds one.",
             code="runtime.unavailable",
-            found=len(bundle.manifest.members),
+            found=max(2, len(bundle.manifest.members)),
             expected=1,
-            hint="Export one of its members, or serve the ensemble with segloop serve.",
+            hint="Export to saved-model or openvino, or export one member of an ensemble.",
         )
-    if bundle.plan.coarse is not None:
-        raise ModelError(
-            f"{bundle.manifest.name} is a cascade of two networks; an artefact holds one.",
-            code="runtime.unavailable",
-            found=2,
-            expected=1,
-            hint="Serve the cascade with segloop serve, or train a single network (segloop plan --variant full).",
-        )
+    for one in (bundle, *(member for member, _ in bundle.members())):
+        if one.plan.coarse is not None and one.plan.coarse.post.steps:
+            raise ModelError(
+                f"{one.manifest.name} is a cascade whose first network's labels are cleaned of components before the "
+                "second one sees them, which an artefact cannot do.",
+                code="runtime.unavailable",
+                found=[step.label for step in one.plan.coarse.post.steps],
+                expected="a coarse plan without clean-up",
+                hint="Plan and train again: newer Plans clean up behind the second network alone.",
+            )
 
 
 def _place(out: Path, form: Format) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from segloop.infer.mirror import LATERAL, exchanged
+from segloop.infer.mirror import LATERAL, exchanged, exchanged_inputs
 from segloop.infer.window import axis_profiles
 from segloop.plan import Normalisation, Plan
 from segloop.prep.resample import SAME_SPACING
@@ -258,7 +258,10 @@ def logits_of(plan: Plan, network: Network, array: Tensor, *, slabs: bool = True
     flips = [subset for count in range(len(axes) + 1) for subset in combinations(axes, count)]
     total = _once(plan, run, array)
     for subset in flips[1:]:
-        logits = tf.reverse(_once(plan, run, tf.reverse(array, subset)), subset)
+        image = tf.reverse(array, subset)
+        if plan.coarse is not None and LATERAL in subset:
+            image = tf.gather(image, exchanged_inputs(plan), axis=-1)
+        logits = tf.reverse(_once(plan, run, image), subset)
         total += tf.gather(logits, exchanged(plan), axis=-1) if LATERAL in subset else logits
     return total / len(flips) if len(flips) > 1 else total
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from segloop.infer.artefacts.graph import (
-    Network,
-    Tensor,
-    axes_between,
-    axis_weights,
-    logits_of,
-    normalised,
-    require_applicable,
-    require_geometry,
-    resampled,
-    turn_between,
-    turned,
-)
-from segloop.infer.artefacts.restore import restored
+from segloop.infer.artefacts.graph import Network, Tensor, require_geometry
+from segloop.infer.artefacts.parts import Image, Part, segmented
 from segloop.infer.bundle import Bundle, load_network
 from segloop.plan import Plan
 
@@ -29,20 +18,27 @@ class Pipeline(tf.Module):  # type: ignore[misc]
     """Raw voxels to labels and probabilities.
 
     Args:
-        plan: What happens before and after the network.
-        network: Batches to logits, in float32.
-        tracked: What holds the network's variables, so that they are saved with the functions.
+        plan: What decides a voxel's label.
+        parts: The networks; more than one for an ensemble.
+        tracked: What holds the networks' variables, so that they are saved with the functions.
         slabs: Work on some slices after the other, which bounds memory.
+        digest: Of the bundle; the signature `windows` says it with every answer.
     """
 
-    def __init__(self, plan: Plan, network: Network, tracked: Any = None, *, slabs: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, parts: Sequence[Part], tracked: Any = None, *, slabs: bool = True, digest: str = ""
+    ) -> None:
         super().__init__(name="segloop")
-        self._plan, self._network, self._slabs = plan, network, slabs
+        self._plan, self._parts, self._slabs, self._digest = plan, tuple(parts), slabs, digest
         self.tracked = tracked
 
     def functions(self) -> dict[str, Any]:
-        """The signatures: `serving_default` gives labels, `probabilities` both."""
-        channels = self._plan.network.channels
+        """The signatures.
+
+        `serving_default` gives labels, `probabilities` both; where there is one network, `windows` gives its bare
+        scores.
+        """
+        channels = self._plan.inputs.channels
         shape = [None, None, None] if channels == 1 else [None, None, None, channels]
         signature = [
             tf.TensorSpec(shape, tf.float32, name="voxels"),
@@ -56,37 +52,59 @@ class Pipeline(tf.Module):  # type: ignore[misc]
         def probabilities(voxels: Tensor, spacing_mm: Tensor, direction: Tensor) -> dict[str, Tensor]:
             return self._segmented(voxels, spacing_mm, direction, probabilities=True)
 
-        named = {"serving_default": labels, "probabilities": probabilities}
-        return {
+        traced = {
             name: tf.function(body, input_signature=signature, autograph=False).get_concrete_function()
-            for name, body in named.items()
+            for name, body in {"serving_default": labels, "probabilities": probabilities}.items()
         }
+        if len(self._parts) > 1 or self._parts[0].coarse is not None:
+            return traced
+        batch = [tf.TensorSpec([], tf.string, name="windows"), tf.TensorSpec([None], tf.int32, name="shape")]
+        scores = tf.function(self._scores, input_signature=batch, autograph=False)
+        return {**traced, "windows": scores.get_concrete_function()}
 
     def _segmented(
         self, voxels: Tensor, spacing_mm: Tensor, direction: Tensor, *, probabilities: bool
     ) -> dict[str, Tensor]:
-        plan = self._plan
         with tf.control_dependencies(require_geometry(voxels, spacing_mm, direction)):
-            array = tf.identity(voxels) if plan.network.channels > 1 else voxels[..., None]
-        turn = turn_between(direction, plan.preparation.orientation)
-        with tf.control_dependencies(require_applicable(plan, tf.shape(array)[:3], spacing_mm, turn)):
-            array = turned(array, turn)
-        axes = axes_between(plan, tf.shape(array)[:3], tf.gather(spacing_mm, turn.permutation))
-        unchanged = [(axis.source == axis.target) & (axis.scale == 1) for axis in axes]
-        array = resampled(array, [axis_weights(*axis) for axis in axes], unchanged)
-        rules = plan.preparation.normalisation
-        array = tf.stack(
-            [normalised(array[..., c], rules[c if len(rules) > 1 else 0]) for c in range(plan.network.channels)], -1
-        )
-        logits = logits_of(plan, self._network, array, slabs=self._slabs)
-        found = {"labels": restored(plan, logits, axes, turn, decided=True, slabs=self._slabs)}
-        if probabilities:
-            found["probabilities"] = restored(plan, logits, axes, turn, decided=False, slabs=self._slabs)
-        return found
+            array = tf.identity(voxels) if self._plan.inputs.channels > 1 else voxels[..., None]
+        image = Image(array, spacing_mm, direction)
+        return segmented(self._plan, self._parts, image, slabs=self._slabs, with_probabilities=probabilities)
+
+    def _scores(self, windows: Tensor, shape: Tensor) -> dict[str, Tensor]:
+        """Prepared windows, as bytes, through the network: what `infer.runtimes.serving` asks for.
+
+        Bytes, because a server writes every number of a tensor as text.
+        """
+        spec = self._parts[0].plan.network
+        batch = tf.reshape(tf.io.decode_raw(windows, tf.float32), shape)
+        batch = tf.ensure_shape(batch, [None, *[None] * spec.dims, spec.channels])
+        logits = self._parts[0].network(batch)
+        return {"logits_bytes": tf.io.serialize_tensor(logits), "digest": tf.constant(self._digest)}
+
+
+def parts_of(bundle: Bundle, ready: Callable[[Bundle], Network], weight: float = 1.0) -> tuple[Part, ...]:
+    """The networks of a bundle.
+
+    Args:
+        bundle: A checked bundle: a single network, a cascade, or an ensemble of either.
+        ready: Makes a network from a bundle that holds one.
+        weight: Of all of them together.
+    """
+    members = bundle.members()
+    if members:
+        return tuple(part for member, share in members for part in parts_of(member, ready, weight * share))
+    coarse = parts_of(bundle.coarse(), ready)[0] if bundle.plan.coarse is not None else None
+    return (Part(bundle.plan, ready(bundle), weight, coarse),)
 
 
 def write_saved_model(bundle: Bundle, folder: Path) -> None:
-    """The pipeline with signatures `serving_default` (labels) and `probabilities` (labels and probabilities)."""
-    network = load_network(bundle)
-    pipeline = Pipeline(bundle.plan, lambda batch: network([batch], training=False), network)
+    """The pipeline with its signatures; see `Pipeline.functions`."""
+    networks: list[Any] = []
+
+    def ready(one: Bundle) -> Network:
+        network = load_network(one)
+        networks.append(network)
+        return lambda batch: network([batch], training=False)
+
+    pipeline = Pipeline(bundle.plan, parts_of(bundle, ready), networks, digest=bundle.digest)
     tf.saved_model.save(pipeline, str(folder), signatures=pipeline.functions())

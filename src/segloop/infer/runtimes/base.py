@@ -13,10 +13,10 @@ from segloop.infer.bundle import Bundle
 
 
 class Runtime(Protocol):
-    """Runs a network on this machine.
+    """Runs a network, on this machine or a server's.
 
     Attributes:
-        name: As in `RUNTIMES`, or `EDGE`.
+        name: As in `RUNTIMES`, or `EDGE`, or `SERVING`.
         precision: Of the hidden layers, `float32` or `bfloat16`.
     """
 
@@ -40,6 +40,9 @@ RUNTIMES = ("openvino", "tensorflow")
 EDGE = "litert"
 """A runtime that is opened by its name only: it shows what an edge device will say, and is not quick here."""
 
+SERVING = "serving"
+"""A runtime elsewhere: `serving:URL` sends every window to the export of the very bundle on TensorFlow Serving."""
+
 
 def installed() -> tuple[str, ...]:
     """The runtimes whose package is on this machine; nothing is imported."""
@@ -51,12 +54,18 @@ def open_runtime(bundle: Bundle, name: str) -> Runtime:
 
     Args:
         bundle: A checked bundle.
-        name: One of `RUNTIMES`, `EDGE`, or `auto` for what `choose` finds fastest.
+        name: One of `RUNTIMES`, `EDGE`, `serving:URL`, or `auto` for what `choose` finds fastest.
 
     Raises:
+        InputError: `usage` when a URL is none that may be asked.
         ModelError: `runtime.unavailable` when the name is unknown, the runtime is not installed, or it cannot load the
-            network.
+            network; `model.mismatch` when a server has another model.
+        ServiceError: `peer.unavailable`, `peer.refused`, `peer.untrusted` or `peer.garbled`, by a server.
     """
+    if name.startswith(f"{SERVING}:"):
+        from segloop.infer.runtimes.serving import Serving
+
+        return Serving(bundle, name.removeprefix(f"{SERVING}:"))
     if bundle.manifest.members:
         from segloop.infer.members import open_members
 
@@ -97,6 +106,6 @@ def _unavailable(name: str, message: str) -> ModelError:
         f"{message} Installed: {', '.join(present) or 'none'}.",
         code="runtime.unavailable",
         found=name,
-        expected=["auto", *present, EDGE],
+        expected=["auto", *present, EDGE, f"{SERVING}:URL"],
         hint="Choose an installed runtime, or install openvino or tensorflow.",
     )
