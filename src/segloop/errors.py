@@ -60,7 +60,7 @@ CODES: dict[str, str] = {
     "weights.unavailable": "The weights of an encoder are not on this machine and cannot be fetched.",
     "weights.mismatch": "A weights file is damaged or belongs to another encoder.",
     "model.unknown": "No such model, version or stage.",
-    "model.mismatch": "A written result says something else than the mask and measurements that it was made from.",
+    "model.mismatch": "A written result says something else than what it was made from, or a server has another model.",
     "runtime.unavailable": "The runtime asked for is not installed or cannot run this model.",
     "backend.mismatch": "Keras is configured for another backend than the one asked for.",
     "identity.found": "A patient's identity stands where none may be.",

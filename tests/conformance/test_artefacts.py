@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tiny_models
+from segloop.cli import main
 from segloop.errors import InputError, ModelError
 from segloop.infer import Bundle, Runtime, export_bundle, load_network
 from segloop.infer.artefacts import export_artefact
@@ -22,6 +23,7 @@ from segloop.infer.export import exactly
 from segloop.infer.members import given
 from segloop.infer.runtimes.openvino import openvino_core
 from segloop.infer.runtimes.tensorflow import TensorFlow
+from segloop.io import files
 from segloop.nets import build_unet
 from segloop.plan import Provenance
 from segloop.volume import Geometry, Volume
@@ -126,8 +128,27 @@ def _ensemble(folder: Path) -> Bundle:
     return export_ensemble(folder / "bundle", [solid, flat, _cascade(folder / "two")], [3, 2, 1], plan=plan)
 
 
+def _alone(folder: Path) -> Bundle:
+    """An ensemble of one, which is decided twice: the member by its own temperature, the mean by the ensemble's."""
+    solid = tiny_models.export(folder / "solid", 3, 1, **KINDS["window"][2])
+    return export_ensemble(folder / "bundle", [solid])
+
+
+def _regions(folder: Path) -> Bundle:
+    """Two networks of overlapping regions, with thresholds of their own."""
+    members = []
+    for seed, spacing in enumerate(([1.2, 0.9, 1.1], [1.0, 1.0, 1.0])):
+        plan = tiny_models.plan(
+            regions=REGIONS, network__classes=2, preparation__spacing_mm=spacing, inference__logit_bias=[0.3, -0.2]
+        )
+        network = build_unet(plan.network, seed=seed)
+        members.append(export_bundle(folder / str(seed), plan, network, selftest=[_volumes(3, 1)[0]], **_DESCRIBED))
+    plan = members[0].plan.changed({"inference.temperature": 0.6, "inference.logit_bias": [-0.2, 0.1]})
+    return export_ensemble(folder / "bundle", members, [3, 1], plan=plan)
+
+
 _DESCRIBED: dict[str, Any] = {"provenance": Provenance(dataset="noise"), "card": "# Tiny\n", "version": "1.0"}
-SEVERAL = {"cascade": _cascade, "ensemble": _ensemble}
+SEVERAL = {"cascade": _cascade, "ensemble": _ensemble, "alone": _alone, "regions": _regions}
 
 
 @pytest.fixture(scope="module", params=[*KINDS, *SEVERAL])
@@ -190,6 +211,15 @@ def test_what_the_first_network_of_a_cascade_finds_counts(tmp_path):
     bundle, volume = _cascade(tmp_path), _volumes(3, 1)[0]
     blind, _, _ = segment(bundle.plan, Cascade(_Nothing(), TensorFlow(load_network(bundle))), volume)
     assert (blind.array != _expected(bundle, volume)[0]).mean() > 0.01
+
+
+def test_a_cascade_takes_the_channel_files_of_its_images_and_not_of_its_guides(tmp_path):
+    bundle = _cascade(tmp_path)
+    images = [tmp_path / f"a_{number:04d}.nii.gz" for number in range(2)]
+    for path in images:
+        files.write(_volumes(3, 1)[0], path)
+    assert main(["predict", str(bundle.path), *map(str, images), "-o", str(tmp_path / "masks")]) == 0
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a_0000.nii.gz", "a_0001.nii.gz"]
 
 
 def test_what_an_artefact_cannot_do_with_several_networks_is_refused(tmp_path):

@@ -31,6 +31,9 @@ PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LOSSY = (".jpg", ".jpeg")
 """Those of them whose values compression changes."""
 
+# By the files as they were when they were read, so that one process decodes an image once for this.
+_DIGESTS: dict[tuple[tuple[str, int, int], ...], str] = {}
+
 _WHITE = 255
 _FOREGROUND = "foreground"
 
@@ -152,7 +155,11 @@ class Dataset:
         Raises:
             InputError: As `read`, about the image.
         """
-        return voxels_digest(self._read_image(case))
+        paths = case.slices or case.images
+        state = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+        if state not in _DIGESTS:
+            _DIGESTS[state] = voxels_digest(self._read_image(case))
+        return _DIGESTS[state]
 
     def label_digest(self, case: Case) -> str:
         """SHA-256 (hex) of the label file's bytes."""

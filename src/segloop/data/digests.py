@@ -21,7 +21,7 @@ def array_digest(array: Shaped[np.ndarray, "z y x ..."]) -> str:
 def voxels_digest(volume: Volume) -> str:
     """SHA-256 (hex), equal for equal voxels, whatever file format, compression, orientation or number type.
 
-    Empty for an image without contrast, which tells nothing from anything.
+    Empty for an image without contrast in any channel, which tells nothing from anything.
     """
     turned = Reorientation.between(volume.geometry, CANONICAL).array(volume.array)
-    return "" if bool((turned == turned.flat[0]).all()) else array_digest(turned)
+    return "" if bool((turned == turned[0, 0, 0]).all()) else array_digest(turned)

@@ -17,7 +17,7 @@ from jaxtyping import Integer
 from segloop.data.fingerprint import Fingerprint
 from segloop.data.reasons import about_cascade, about_coverage, about_size
 from segloop.data.rules import Axis, mirroring, normalisation, post, series_rule
-from segloop.data.sizing import COVERED, Budget, Fit, Need, fit_coarser, fit_network
+from segloop.data.sizing import COVERED, Budget, Fit, Need, epochs, fit_coarser, fit_network
 from segloop.data.teaching import augmentation, foreground, loss
 from segloop.errors import PlanError
 from segloop.plan import InferenceSpec, LossSpec, NetworkSpec, Plan, PreparationSpec, TrainingSpec
@@ -33,8 +33,6 @@ _ANISOTROPY = 3.0
 _ANISOTROPIC_PERCENTILE = 10.0
 # Fewer slices than this tell a 3-D network no more than a 2-D one.
 _FEWEST_SLICES = 5
-# Patches of a step that the usual number of epochs is meant for, in 2-D.
-_USUAL_BATCH = 8
 # A network normalises over what it sees: far beyond its training patch, a window is closer to what it learnt.
 _WHOLE_PATCHES = 4
 # Mirroring along three axes would be eight passes for one answer.
@@ -97,7 +95,7 @@ def make_plan(
         training=TrainingSpec(
             patch=fit.patch,
             batch=fit.batch,
-            epochs=_epochs(chosen, fit.batch),
+            epochs=epochs(chosen, fit, budget),
             augmentation=augmented,
             ignore_label=facts.ignore_label,
             loss=losses,
@@ -118,12 +116,6 @@ def make_plan(
             *why_post,
         ),
     )
-
-
-def _epochs(dims: Literal[2, 3], batch: int) -> int:
-    """More where a batch is small, so that the network has seen as many 2-D patches in the end."""
-    usual = TrainingSpec().epochs
-    return usual * max(1, _USUAL_BATCH // batch) if dims == 2 else usual
 
 
 def _uncleaned(coarse: Plan, said: Sequence[str]) -> Plan:

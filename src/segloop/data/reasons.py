@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from segloop.data.sizing import COVERED, Budget, Fit, Need
+from segloop.data.sizing import COVERED, Budget, Fit, Need, epochs
 from segloop.volume import Shape
 
 
@@ -59,8 +59,10 @@ def _batch(need: Need, fit: Fit, budget: Budget) -> str:
             f"Batch {fit.batch}: as many patches as memory holds, but few enough that one step does not show a large "
             "part of all cases, which the network would learn by heart."
         )
-    if need.dims == 2:
-        why = "on a processor many small steps teach more than few large ones"
+    if need.dims == 2 and budget.device == "cpu":
+        why = (
+            f"on a processor many small steps teach more than few large ones ({epochs(2, fit, budget)} epochs of them)"
+        )
     else:
         why = "enough for a steady gradient" if fit.batch > 2 else "two, so that the patch may be larger"
     return f"Batch {fit.batch}: {why}; the images normalise one by one, so a small batch does no harm."

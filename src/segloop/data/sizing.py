@@ -13,7 +13,7 @@ from segloop.data.cost import FRAMEWORK_BYTES, loss_seconds, step_bytes, step_se
 from segloop.data.network import GRAPHICS, LARGE_GRAPHICS, PROCESSOR, Scale, network
 from segloop.data.shelf import MEMORY_BYTES
 from segloop.errors import PlanError
-from segloop.plan import Frozen, LossSpec, NetworkSpec
+from segloop.plan import Frozen, LossSpec, NetworkSpec, TrainingSpec
 from segloop.volume import Shape, Vector
 
 SMALLEST_EDGE = 8
@@ -146,6 +146,20 @@ def fit_network(need: Need, budget: Budget) -> Fit:
             size[axis] -= fit.network.divisor[axis]
         else:
             raise _too_small(budget, cheapest)
+
+
+def epochs(dims: int, fit: Fit, budget: Budget) -> int:
+    """The usual number, and in 2-D on a CPU, whose steps are small, up to four times as many: as much is seen in all.
+
+    Args:
+        dims: Of the network.
+        fit: Its patch and batch.
+        budget: Of the machine.
+    """
+    usual = TrainingSpec().epochs
+    if dims == 3 or budget.device == "gpu":
+        return usual
+    return usual * min(_FEW[2] // _LEAST_BATCH, max(1, _FEW[2] * SQUARES[0] ** 2 // (fit.batch * prod(fit.patch))))
 
 
 def _first_size(need: Need, budget: Budget) -> list[float]:

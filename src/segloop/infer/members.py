@@ -12,7 +12,7 @@ from jaxtyping import Float
 from segloop.errors import ModelError
 from segloop.infer.bundle import Bundle
 from segloop.infer.mirror import with_mirroring
-from segloop.infer.runtimes.base import Runtime, open_runtime
+from segloop.infer.runtimes.base import SERVING, Runtime, one_network_only, open_runtime
 from segloop.infer.runtimes.choice import choose
 from segloop.plan import Plan
 
@@ -87,6 +87,8 @@ def open_members(bundle: Bundle, runtime: str) -> Members:
     Raises:
         ModelError: `runtime.unavailable`, `bundle.corrupt`.
     """
+    if runtime.startswith(f"{SERVING}:"):
+        raise one_network_only(bundle.manifest.name)
     opened: list[Member] = []
     said: dict[str, str] = {}
     names: dict[str, str] = {}

@@ -60,7 +60,8 @@ def seen_by(source: Bundle, dataset: Dataset, ids: Sequence[str]) -> tuple[str, 
     images, voxels = set(provenance.training_images.values()), set(provenance.training_voxels.values())
 
     def seen(case: Case) -> bool:
-        return dataset.digest(case) in images or (bool(voxels) and dataset.voxels_digest(case) in voxels)
+        with _naming(case.id):
+            return dataset.digest(case) in images or (bool(voxels) and dataset.voxels_digest(case) in voxels)
 
     return tuple(case_id for case_id in sorted(ids) if seen(dataset.case(case_id))) if images else ()
 

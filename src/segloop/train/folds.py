@@ -114,7 +114,7 @@ def _patients(dataset: Dataset) -> dict[str, str]:
 
 
 def _images(dataset: Dataset) -> dict[str, str]:
-    return {case.id: dataset.digest(case) for case in dataset.cases}
+    return {case.id: dataset.voxels_digest(case) or dataset.digest(case) for case in dataset.cases}
 
 
 def _sites(dataset: Dataset) -> list[tuple[str, list[str]]]:

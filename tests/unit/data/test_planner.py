@@ -15,7 +15,7 @@ from segloop.data import Budget, Dataset, Fingerprint, fingerprint, make_plan
 from segloop.data.cost import FRAMEWORK_BYTES, step_bytes
 from segloop.errors import PlanError
 from segloop.io.rules import matches
-from segloop.plan import Plan
+from segloop.plan import Plan, TrainingSpec
 from segloop.volume import Geometry
 
 GIB = 2**30
@@ -160,6 +160,25 @@ def test_large_squares_are_for_gpus_or_for_who_asks() -> None:
     assert asked.training.patch == (1, 512, 512)
     assert asked.training.batch <= make_plan(photographs).training.batch
     assert make_plan(photographs, Budget(device="gpu", memory_bytes=16 * GIB)).training.patch == (1, 512, 512)
+
+
+def test_small_steps_in_two_dimensions_are_for_processors_and_more_of_them() -> None:
+    photographs = facts(((1, 960, 999),) * 20, photographs=True, channels=3, modality="")
+    usual = TrainingSpec().epochs
+
+    def work(budget: Budget) -> tuple[int, int]:
+        training = make_plan(photographs, budget).training
+        return training.batch, training.epochs
+
+    assert work(Budget()) == (2, 4 * usual)
+    # As much is seen as in eight squares of 256 pixels a step, never less.
+    assert work(Budget(size=512))[1] == usual
+    for memory in (2, 8, 16):
+        assert work(Budget(device="gpu", memory_bytes=memory * GIB))[1] == usual
+    assert any(f"{4 * usual} epochs" in reason for reason in make_plan(photographs).reasons)
+    small = make_plan(photographs, Budget(device="gpu", memory_bytes=2 * GIB))
+    assert not any("processor" in reason for reason in small.reasons)
+    assert make_plan(facts(((60, 100, 100),))).training.epochs == usual
 
 
 def test_photographs_keep_their_pixels_and_have_no_extent_rule() -> None:

@@ -85,6 +85,14 @@ def test_the_self_test_of_a_bundle_runs_on_a_server(bundle, served, capsys):
     assert json.loads(capsys.readouterr().out)["selftests"][0]["runtime"] == "serving"
 
 
+def test_a_name_in_chinese_is_sent_as_the_web_writes_it(bundle, answering):
+    server = answering(200, _outputs(_scores((1, 2, 2, 2, 3)), bundle.digest))
+    open_runtime(bundle, f"serving:{server.url}/v1/models/肝 脏/versions/2")
+    open_runtime(bundle, f"serving:{server.url}/v1/models/a%20b/")
+    paths = [path for path, _, _ in server.requests]
+    assert paths == ["/v1/models/%E8%82%9D%20%E8%84%8F/versions/2:predict", "/v1/models/a%20b:predict"]
+
+
 def test_names_and_versions_are_those_of_the_address(bundle, base):
     server = TfServing(liver=base)
     try:
@@ -168,7 +176,10 @@ def test_the_right_answer_is_taken(bundle, answering):
     open_runtime(bundle, f"serving:{answering(200, _outputs(_scores((1, 2, 2, 2, 3)), bundle.digest)).url}")
 
 
-@pytest.mark.parametrize(("status", "code"), [(302, "peer.refused"), (400, "peer.refused"), (503, "peer.unavailable")])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(302, "peer.refused"), (400, "peer.refused"), (429, "peer.unavailable"), (503, "peer.unavailable")],
+)
 def test_a_server_that_says_no(status, code, bundle, answering):
     server = answering(status, b'{"error": "Serving signature name: \\"windows\\" not found in signature def"}')
     with pytest.raises(ServiceError, match="not found in signature def") as caught:
@@ -189,6 +200,10 @@ def test_a_server_that_says_no(status, code, bundle, answering):
         "http://me:secret@localhost:8501",
         "http://localhost:8501?x=1",
         "http://localhost:port",
+        "http://[::1",
+        "http://localhost:8501/v1/models/a/versions/１",
+        "http://localhost:8501/v1/models/a\nb",
+        "http://医院:8501",
         "",
     ],
 )
@@ -207,9 +222,19 @@ def test_several_networks_are_not_asked_of_one_export(bundle, tmp_path):
     from segloop.infer.ensemble import export_ensemble
 
     both = export_ensemble(tmp_path / "both", [bundle, bundle])
-    with pytest.raises(ModelError, match="several networks") as caught:
-        open_runtime(both, "serving:http://127.0.0.1:9")
-    assert caught.value.code == "runtime.unavailable"
+    for ask in (open_runtime, Segmenter):
+        with pytest.raises(ModelError, match="several networks") as caught:
+            ask(both, "serving:http://127.0.0.1:9")
+        assert caught.value.code == "runtime.unavailable"
+
+
+def test_what_a_server_repeats_of_the_image_is_not_said_again(bundle, answering):
+    server = answering(400, json.dumps({"error": "Bad \x1b[31minput. JSON Value: [0.25, 0.5] is no"}).encode())
+    with pytest.raises(ServiceError) as caught:
+        open_runtime(bundle, f"serving:{server.url}")
+    assert "Bad [31minput." in caught.value.message
+    assert "0.25" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_a_runtime_that_there_is_not(bundle, capsys):

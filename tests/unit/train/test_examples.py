@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tiny_models
+from segloop.data.digests import voxels_digest
 from segloop.errors import InputError, PlanError
 from segloop.io import files
 from segloop.plan import LabelSpec
@@ -146,6 +147,10 @@ def test_images_without_contrast_are_not_taken_for_each_other(tmp_path: Path) ->
     blank = np.zeros((16, 16, 16))
     dataset = write_cases(tmp_path / "d", [(blank, blank), (blank, blank)], labels={"0": "background", "1": "ball"})
     assert dataset.voxels_digest(dataset.case("c0")) == ""
+    red = np.tile(np.array([255.0, 0, 0]), (1, 8, 8, 1))
+    assert voxels_digest(Volume(red, Geometry((1, 8, 8)))) == ""
+    red[0, 0, 0, 2] = 1
+    assert voxels_digest(Volume(red, Geometry((1, 8, 8))))
     examples = load_examples(plan(), dataset, ("c0", "c1"))
     assert voxels_of(examples, ("c0", "c1")) == {}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import random
 import shutil
 from dataclasses import replace
@@ -60,11 +61,16 @@ def test_folds_that_would_split_a_patient_are_refused_wherever_they_come_from(ba
         require_apart(dataset, folds[:1])
 
 
-def test_a_copy_of_an_image_under_another_name_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compressed_again", [False, True])
+def test_a_copy_of_an_image_under_another_name_is_found(compressed_again: bool, tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "set", cases=4)
     held = make_folds(dataset, 2)[0].held_out
     trained = next(case for case in dataset.cases if case.id not in held)
-    shutil.copyfile(trained.images[0], dataset.case(held[0]).images[0])
+    copy = dataset.case(held[0]).images[0]
+    shutil.copyfile(trained.images[0], copy)
+    if compressed_again:
+        copy.write_bytes(gzip.compress(gzip.decompress(copy.read_bytes()), 1, mtime=7))
+        assert dataset.digest(dataset.case(held[0])) != dataset.digest(trained)
     with pytest.raises(InputError, match="image that it holds out") as caught:
         make_folds(dataset, 2)
     assert set(caught.value.found) == {trained.id, held[0]}

@@ -123,7 +123,7 @@ def _read(source: Path, plan: Plan, series_uid: str | None) -> Volume:
     from segloop.io import channels, dicom, files
 
     if source.is_file() and files.is_image_file(source):
-        return channels.read(channels.of_one_image(source, plan.network.channels)[1])
+        return channels.read(channels.of_one_image(source, plan.inputs.channels)[1])
     with dicom.opened(source) as folder:
         chosen = dicom.select(dicom.scan_files(folder), plan.inputs, series_uid).chosen
         return dicom.read_series(chosen, plan.reading)

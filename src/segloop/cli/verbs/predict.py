@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     bundle = registry(arguments).load(arguments.bundle)
     segmenter = Segmenter(bundle, runtime=arguments.runtime, memory=arguments.memory, tta=arguments.tta)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    inputs = list(_inputs(arguments.inputs, bundle.plan.network.channels))
+    inputs = list(_inputs(arguments.inputs, bundle.plan.inputs.channels))
     taken: dict[str, Path] = {}
     written: list[dict[str, Any]] = []
     for number, source in enumerate(inputs):

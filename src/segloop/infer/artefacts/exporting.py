@@ -33,6 +33,7 @@ _WINDOWS = (
 _DIGEST = "string: digest of the bundle"
 _CLEAN = "Clean-up of components, holes and borders (`post` below) is left to the host."
 _MODALITY = "The modality is not checked: the host must not send a CT to a model of MR."
+_TWICE = "The probabilities of all classes of the whole image exist twice, which takes 8 bytes per voxel and class."
 _MEMORY = "The scores of all source slices exist at once, which takes 4 bytes per voxel and class."
 
 
@@ -126,8 +127,8 @@ def _write(bundle: Bundle, folder: Path, form: Format, precision: Literal["float
     clean = (_CLEAN,) if bundle.plan.post.steps else ()
     if bundle.manifest.members:
         pipeline = (*pipeline, f"averages the probabilities of {len(bundle.manifest.members)} models on that grid")
-    if bundle.plan.coarse is not None:
-        pipeline = (*pipeline, "a first network, on coarser voxels, shows its labels to the second one")
+    if any(one.plan.coarse is not None for one in (*(member for member, _ in bundle.members()), bundle)):
+        pipeline = (*pipeline, "in a cascade, a first network, on coarser voxels, shows its labels to the second one")
     if form == "saved-model":
         from segloop.infer.artefacts.saved_model import write_saved_model
 
@@ -146,7 +147,7 @@ def _write(bundle: Bundle, folder: Path, form: Format, precision: Literal["float
             inputs=dict(_RAW),
             outputs=outputs,
             does=(*pipeline, refuses),
-            leaves=(*clean, _MODALITY),
+            leaves=(*clean, _MODALITY, *((_TWICE,) if bundle.manifest.members else ())),
         )
     if form == "openvino":
         from segloop.infer.artefacts.openvino import write_openvino

@@ -19,7 +19,7 @@ def write_openvino(bundle: Bundle, folder: Path) -> None:
     OpenVINO's reader finds no variables inside loops, so the weights go in as constants; and it keeps no lists of
     tensors of different sizes, so the way back takes all slices at once.
     """
-    pipeline = Pipeline(bundle.plan, parts_of(bundle, _constant), slabs=False)
+    pipeline = Pipeline(bundle.plan, parts_of(bundle, _constant), ensemble=bool(bundle.manifest.members), slabs=False)
     openvino = load_openvino()
     with TemporaryDirectory() as saved:
         tf.saved_model.save(pipeline, saved, signatures={"serving_default": pipeline.functions()["serving_default"]})

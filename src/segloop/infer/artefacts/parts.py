@@ -51,30 +51,40 @@ class Image(NamedTuple):
     direction: Tensor
 
 
-def segmented(
-    plan: Plan, parts: Sequence[Part], image: Image, *, slabs: bool, with_probabilities: bool
-) -> dict[str, Tensor]:
+def segmented(part: Part, image: Image, *, slabs: bool, with_probabilities: bool) -> dict[str, Tensor]:
     """`labels` (z, y, x) and, if asked for, `probabilities` (z, y, x, k) on the image's grid; `infer.engine.segment`.
 
     Args:
-        plan: What decides.
-        parts: The networks whose probabilities are averaged.
+        part: A single network or a cascade.
         image: As it came.
-        slabs: Some slices after the other, which bounds the memory of a single network.
+        slabs: Some slices after the other, which bounds memory.
         with_probabilities: Both.
     """
-    if len(parts) == 1:
-        logits, axes, turn = _scored(parts[0], image, slabs)
-        found = {"labels": restored(plan, logits, axes, turn, decided=True, slabs=slabs)}
-        if with_probabilities:
-            found["probabilities"] = restored(plan, logits, axes, turn, decided=False, slabs=slabs)
-        return found
-    total = tf.add_n(
-        [
-            restored(part.plan, *_scored(part, image, slabs), decided=False, slabs=slabs) * np.float32(part.weight)
-            for part in parts
-        ]
-    )
+    logits, axes, turn = _scored(part, image, slabs)
+    found = {"labels": restored(part.plan, logits, axes, turn, decided=True, slabs=slabs)}
+    if with_probabilities:
+        found["probabilities"] = restored(part.plan, logits, axes, turn, decided=False, slabs=slabs)
+    return found
+
+
+def together(
+    plan: Plan, parts: Sequence[Part], image: Image, *, slabs: bool, with_probabilities: bool
+) -> dict[str, Tensor]:
+    """What `segmented` gives, from the weighted mean of the parts' probabilities; `infer.engine.segment`.
+
+    Args:
+        plan: What decides, in place of the parts' own Plans.
+        parts: Members of an ensemble, even if it has only one; they run one after the other.
+        image: As it came.
+        slabs: Within a part some slices after the other.
+        with_probabilities: Both.
+    """
+    total: Tensor = None
+    for part in parts:
+        with tf.control_dependencies([] if total is None else [total]):
+            after = Image(*(tf.identity(one) for one in image))
+        likely = restored(part.plan, *_scored(part, after, slabs), decided=False, slabs=slabs) * np.float32(part.weight)
+        total = likely if total is None else total + likely
     # Only now temperature and thresholds of the ensemble, on the scores that the mean stands for.
     scores = tf.math.log(tf.maximum(total, 1e-30))
     if plan.regions:

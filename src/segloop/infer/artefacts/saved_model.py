@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from segloop.infer.artefacts.graph import Network, Tensor, require_geometry
-from segloop.infer.artefacts.parts import Image, Part, segmented
+from segloop.infer.artefacts.parts import Image, Part, segmented, together
 from segloop.infer.bundle import Bundle, load_network
 from segloop.plan import Plan
 
@@ -19,17 +19,26 @@ class Pipeline(tf.Module):  # type: ignore[misc]
 
     Args:
         plan: What decides a voxel's label.
-        parts: The networks; more than one for an ensemble.
+        parts: The networks.
+        ensemble: Their mean is decided by `plan`, even if there is only one.
         tracked: What holds the networks' variables, so that they are saved with the functions.
         slabs: Work on some slices after the other, which bounds memory.
         digest: Of the bundle; the signature `windows` says it with every answer.
     """
 
     def __init__(
-        self, plan: Plan, parts: Sequence[Part], tracked: Any = None, *, slabs: bool = True, digest: str = ""
+        self,
+        plan: Plan,
+        parts: Sequence[Part],
+        tracked: Any = None,
+        *,
+        ensemble: bool,
+        slabs: bool = True,
+        digest: str = "",
     ) -> None:
         super().__init__(name="segloop")
-        self._plan, self._parts, self._slabs, self._digest = plan, tuple(parts), slabs, digest
+        self._plan, self._parts, self._ensemble = plan, tuple(parts), ensemble
+        self._slabs, self._digest = slabs, digest
         self.tracked = tracked
 
     def functions(self) -> dict[str, Any]:
@@ -56,7 +65,7 @@ class Pipeline(tf.Module):  # type: ignore[misc]
             name: tf.function(body, input_signature=signature, autograph=False).get_concrete_function()
             for name, body in {"serving_default": labels, "probabilities": probabilities}.items()
         }
-        if len(self._parts) > 1 or self._parts[0].coarse is not None:
+        if self._ensemble or self._parts[0].coarse is not None:
             return traced
         batch = [tf.TensorSpec([], tf.string, name="windows"), tf.TensorSpec([None], tf.int32, name="shape")]
         scores = tf.function(self._scores, input_signature=batch, autograph=False)
@@ -68,7 +77,9 @@ class Pipeline(tf.Module):  # type: ignore[misc]
         with tf.control_dependencies(require_geometry(voxels, spacing_mm, direction)):
             array = tf.identity(voxels) if self._plan.inputs.channels > 1 else voxels[..., None]
         image = Image(array, spacing_mm, direction)
-        return segmented(self._plan, self._parts, image, slabs=self._slabs, with_probabilities=probabilities)
+        if self._ensemble:
+            return together(self._plan, self._parts, image, slabs=self._slabs, with_probabilities=probabilities)
+        return segmented(self._parts[0], image, slabs=self._slabs, with_probabilities=probabilities)
 
     def _scores(self, windows: Tensor, shape: Tensor) -> dict[str, Tensor]:
         """Prepared windows, as bytes, through the network: what `infer.runtimes.serving` asks for.
@@ -106,5 +117,6 @@ def write_saved_model(bundle: Bundle, folder: Path) -> None:
         networks.append(network)
         return lambda batch: network([batch], training=False)
 
-    pipeline = Pipeline(bundle.plan, parts_of(bundle, ready), networks, digest=bundle.digest)
+    parts, ensemble = parts_of(bundle, ready), bool(bundle.manifest.members)
+    pipeline = Pipeline(bundle.plan, parts, networks, ensemble=ensemble, digest=bundle.digest)
     tf.saved_model.save(pipeline, str(folder), signatures=pipeline.functions())

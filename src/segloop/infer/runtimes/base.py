@@ -100,6 +100,17 @@ def _open(bundle: Bundle, name: str) -> Runtime:
     return TensorFlow.of(bundle)
 
 
+def one_network_only(name: str) -> ModelError:
+    """The refusal to send the windows of several networks to one server."""
+    return ModelError(
+        f"{name} has several networks; a server's signature `windows` is one network's.",
+        code="runtime.unavailable",
+        found=SERVING,
+        expected=["auto", *installed()],
+        hint="Run it here (--runtime auto), ask for one of its members, or use the export's own signatures.",
+    )
+
+
 def _unavailable(name: str, message: str) -> ModelError:
     present = installed()
     return ModelError(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segloop.errors import InputError, ModelError, ServiceError
+from segloop.infer.runtimes.base import one_network_only
 from segloop.io.web import Endpoint, post
 from segloop.settings import is_loopback
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _SIGNATURE = "windows"
 # A server that has other work first may take long over one batch.
 _PATIENCE_S = 300.0
+_LATER = frozenset({408, 425, 429})
 # TensorProto: field 1 (type) is float32, then field 2 (shape); `serialize_tensor` puts the values last, in one piece.
 _FLOAT32 = b"\x08\x01\x12"
 _VALUES = b"\x22"
@@ -69,12 +72,7 @@ class Serving:
 
     def __init__(self, bundle: Bundle, url: str) -> None:
         if bundle.manifest.members or bundle.plan.coarse is not None:
-            raise ModelError(
-                f"{bundle.manifest.name} has several networks, and an export holds one.",
-                code="runtime.unavailable",
-                found="serving",
-                hint="Choose auto, or serve and ask one of its members.",
-            )
+            raise one_network_only(bundle.manifest.name)
         self._model = _model_address(url, bundle.manifest.name)
         self._target = Endpoint(url=f"{self._model}:predict", timeout_seconds=_PATIENCE_S)
         self._context = ssl.create_default_context()
@@ -127,17 +125,18 @@ class Serving:
         return np.frombuffer(proto, "<f4", offset=len(head)).reshape(shape).astype(np.float32)
 
     def _refused(self, status: int, body: bytes) -> ServiceError:
-        """The server's own words: it speaks of names, shapes and types, and has seen nothing of a patient."""
+        """With the server's own words, but for what it repeats of the request."""
         try:
-            said = str(json.loads(body)["error"]).splitlines()[0][:300]
-        except (ValueError, KeyError, TypeError, IndexError):
-            said = ""
-        later = status >= 500
+            words = str(json.loads(body)["error"]).partition("JSON Value")[0]
+        except (ValueError, KeyError, TypeError):
+            words = ""
+        said = "".join(letter for letter in words.strip() if letter.isprintable())[:300]
+        later = status in _LATER or status >= 500
         return ServiceError(
             f"{self._model} answers with status {status}" + (f": {said}" if said else "."),
             code="peer.unavailable" if later else "peer.refused",
             found=status,
-            hint="See the server's log."
+            hint="See the server's log; --rest_api_timeout_in_ms sets how long TensorFlow Serving works on one answer."
             if later
             else "Check the model's name with GET /v1/models/NAME; it must be an export of this version of segloop.",
         )
@@ -166,20 +165,13 @@ def _varint(value: int) -> bytes:
 
 def _model_address(url: str, name: str) -> str:
     """`…/v1/models/NAME[/versions/N]` of what the user gave."""
-    parts = urlsplit(url)
     try:
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:  # a port that is no number, half an IPv6 address
         sound = False
-    path = parts.path.rstrip("/")
-    words = path.split("/")
-    known = not path or (
-        words[:3] == ["", "v1", "models"]
-        and len(words) in (4, 6)
-        and all(words[3:])
-        and (len(words) == 4 or (words[4] == "versions" and words[5].isdecimal()))
-    )
-    if not sound or not known or parts.query or parts.fragment or "@" in parts.netloc:
+    found = re.fullmatch(r"(?:/v1/models/([^/]+)(/versions/[0-9]+)?)?/?", parts.path) if sound else None
+    if found is None or parts.query or parts.fragment or "@" in parts.netloc or not parts.netloc.isascii():
         raise InputError(
             f"{url} is no address of TensorFlow Serving.",
             code="usage",
@@ -195,4 +187,5 @@ def _model_address(url: str, name: str) -> str:
             expected="https, or an address on this machine",
             hint="Put a TLS proxy before the server, or a tunnel (ssh -L 8501:localhost:8501) to it.",
         )
-    return f"{parts.scheme}://{parts.netloc}{path or f'/v1/models/{quote(name, safe=str())}'}"
+    model = quote(unquote(found[1] or name), safe="")
+    return f"{parts.scheme}://{parts.netloc}/v1/models/{model}{found[2] or ''}"
