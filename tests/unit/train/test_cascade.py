@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from segloop.data.dataset import Dataset
 from segloop.errors import ModelError, PlanError
 from segloop.infer.artefacts import export_artefact
-from segloop.infer.bundle import Bundle
+from segloop.infer.bundle import Bundle, load_network
 from segloop.infer.cascade import Cascade
 from segloop.infer.engine import Segmenter, segment
 from segloop.infer.explain import Explainer
+from segloop.infer.export import exactly
 from segloop.infer.selftest import selftest
 from segloop.plan import Plan
 from segloop.train import FitResult, fit
@@ -84,15 +86,22 @@ def test_the_production_segmenter_runs_one_after_the_other(trained: FitResult, b
         segment(bundle.plan, Nothing(), volume)
 
 
-def test_it_can_be_explained_but_is_no_artefact_of_one_network(
-    trained: FitResult, balls: Dataset, tmp_path: Path
-) -> None:
+def test_it_can_be_explained_and_exported(trained: FitResult, balls: Dataset, tmp_path: Path) -> None:
     bundle = Bundle(trained.bundle)
     volume, labels = balls.read(balls.cases[0])
     heat = Explainer(bundle)(volume, 1).heat.array
     assert heat.shape == labels.array.shape
-    with pytest.raises(ModelError, match="cascade of two networks"):
-        export_artefact(bundle, tmp_path, "openvino")
+    folder, described = export_artefact(bundle, tmp_path / "served", "saved-model")
+    assert any("first network" in sentence for sentence in described.does)
+    found = tf.saved_model.load(str(folder)).signatures["serving_default"](
+        voxels=tf.constant(volume.array, tf.float32),
+        spacing_mm=tf.constant(volume.geometry.spacing_mm, tf.float64),
+        direction=tf.constant(volume.geometry.direction, tf.float64),
+    )
+    runtime = exactly(load_network(bundle), bundle.coarse())
+    expected = segment(bundle.plan.changed({"post.steps": []}), runtime, volume)[0].array
+    assert expected.any()
+    assert (found["labels"].numpy() == expected).mean() >= 0.9999
 
 
 def test_a_bundle_without_its_first_network_is_damaged(trained: FitResult, tmp_path: Path) -> None:
