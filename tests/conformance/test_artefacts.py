@@ -213,6 +213,17 @@ def test_what_the_first_network_of_a_cascade_finds_counts(tmp_path):
     assert (blind.array != _expected(bundle, volume)[0]).mean() > 0.01
 
 
+def test_the_first_network_of_a_cascade_has_the_precision_of_the_second(tmp_path):
+    """On any processor: expected labels come from float32, and steady ones are those that bfloat16 gives as well."""
+    bundle = _cascade(tmp_path)
+    exact, fast = (exactly(load_network(bundle, dtype), bundle.coarse()) for dtype in ("float32", "mixed_bfloat16"))
+    assert (exact.coarse.precision, fast.coarse.precision) == ("float32", "bfloat16")
+    batch = np.random.default_rng(0).normal(size=(1, 16, 16, 16, 1)).astype(np.float32)
+    expected = np.asarray(load_network(bundle.coarse())([batch], training=False))
+    np.testing.assert_allclose(exact.coarse(batch), expected, atol=1e-4)
+    assert np.abs(fast.coarse(batch) - expected).max() > 1e-3
+
+
 def test_a_cascade_takes_the_channel_files_of_its_images_and_not_of_its_guides(tmp_path):
     bundle = _cascade(tmp_path)
     images = [tmp_path / f"a_{number:04d}.nii.gz" for number in range(2)]

@@ -163,11 +163,15 @@ def _require_same_network(before: Plan, now: Plan) -> None:
 
 
 def exactly(network: keras.Model, coarse: Bundle | None = None) -> Runtime:
-    """The network as it is; behind the coarse one of a cascade, in float32, where there is one."""
+    """The network as it is; behind the coarse one of a cascade, in the same precision, where there is one."""
     from segloop.infer.runtimes.tensorflow import TensorFlow
 
-    fine = TensorFlow(network)
-    return fine if coarse is None else Cascade(TensorFlow(load_network(coarse)), fine)
+    reduced = any(layer.compute_dtype == "bfloat16" for layer in network.layers)
+    precision = "bfloat16" if reduced else "float32"
+    fine = TensorFlow(network, precision)
+    if coarse is None:
+        return fine
+    return Cascade(TensorFlow(load_network(coarse, "mixed_bfloat16" if reduced else "float32"), precision), fine)
 
 
 def _half(plan: Plan, network: keras.Model) -> Weights:
