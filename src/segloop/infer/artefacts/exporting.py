@@ -33,7 +33,7 @@ _WINDOWS = (
 _DIGEST = "string: digest of the bundle"
 _CLEAN = "Clean-up of components, holes and borders (`post` below) is left to the host."
 _MODALITY = "The modality is not checked: the host must not send a CT to a model of MR."
-_TWICE = "The probabilities of all classes of the whole image exist twice, which takes 8 bytes per voxel and class."
+_TWICE = "Probabilities of all classes of the whole image exist at least twice: 8 bytes or more per voxel and class."
 _MEMORY = "The scores of all source slices exist at once, which takes 4 bytes per voxel and class."
 
 
